@@ -1,0 +1,68 @@
+"""All settings in one frozen class, read from the environment (prefix `UAOL_`).
+
+Every field is documented in `docs/reference/settings.md`; a test refuses one that is not.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The process's settings. Sizes are bytes, times are seconds, credits are whole credits."""
+
+    model_config = SettingsConfigDict(env_prefix="UAOL_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".uaol"), description="Folder of the embedded hub, files and secrets.")
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("DATABASE_URL", "UAOL_DATABASE_URL"),
+        description="A PostgreSQL or Supabase to use instead of the embedded hub.",
+    )
+    postgres_version: int = Field(18, description="Major version of the embedded hub: 16 or 18.")
+    postgres_tcp_port: int | None = Field(
+        None, description="Also serve the embedded hub on this loopback port (scram)."
+    )
+    postgres_shared_buffers: str = Field("256MB", description="Memory of the embedded hub.")
+    db_pool_size: int = Field(10, description="Database connections kept by one process.")
+
+    host: str = Field("127.0.0.1", description="Address the server listens on.")
+    port: int = Field(8765, description="Port the server listens on; 0 takes a free one.")
+    public_url: str | None = Field(None, description="URL that clients use, if not host:port.")
+    allowed_hosts: list[str] = Field(
+        default_factory=list, description="Further Host headers MCP accepts (JSON list)."
+    )
+    allowed_origins: list[str] = Field(
+        default_factory=list, description="Browser origins allowed to call (JSON list)."
+    )
+
+    mcp_config: Path = Field(Path("mcp_config.yaml"), description="The tool servers' config file.")
+    upload_limit: int = Field(256 * 2**20, description="Largest upload in bytes.")
+    request_limit: int = Field(16 * 2**20, description="Largest JSON request in bytes.")
+    link_ttl: int = Field(900, description="Seconds a signed download link is valid.")
+
+    worker_concurrency: int = Field(4, description="Jobs one worker runs at once.")
+    lease_seconds: float = Field(30.0, description="A job's lease; renewed at a third of it.")
+    poll_seconds: float = Field(1.0, description="Longest wait for work when no wake-up arrives.")
+    max_attempts: int = Field(5, description="Runs of a job before it is put aside as Dead.")
+    backoff_seconds: float = Field(1.0, description="First wait before a retry; doubles, with jitter.")
+
+    calls_per_minute: int = Field(600, description="Tool calls a user may make per minute.")
+    tool_calls_per_minute: int = Field(3000, description="Calls one tool takes per minute.")
+    tool_timeout: float = Field(120.0, description="Seconds a tool call may take by default.")
+    tool_output_limit: int = Field(32 * 2**20, description="Largest answer of a tool in bytes.")
+
+    sandbox_executor: str = Field("auto", description="`auto` or the name of one executor.")
+    sandbox_wall_seconds: float = Field(60.0, description="Longest wall time of sandboxed code.")
+    sandbox_memory: int = Field(2 * 2**30, description="Memory of sandboxed code in bytes.")
+
+    demo_credits: int = Field(100, description="Credits granted to the local demo user.")
+    log_level: str = Field("INFO", description="Level of the JSON log on standard error.")
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
