@@ -1,0 +1,94 @@
+"""The database of one process: a pool, and the one place that sets role and claims."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from psycopg import AsyncConnection as DriverConnection
+from psycopg import Error as DriverError
+from psycopg.types.json import set_json_dumps, set_json_loads
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.kernel.errors import AppError, Code
+from app.kernel.principal import Principal
+from app.kernel.uow import UnitOfWork
+
+_ASSUME = "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
+_FULL = "53100"
+_BUSY = {"40001", "40P01", "53300", "55P03", "57014"}
+
+set_json_dumps(orjson.dumps)
+set_json_loads(orjson.loads)
+
+
+def _claims(principal: Principal) -> str:
+    claims: dict[str, str] = {"role": principal.role}
+    if principal.user_id is not None:
+        claims["sub"] = str(principal.user_id)
+    if principal.project_id is not None:
+        claims["project_id"] = str(principal.project_id)
+    return orjson.dumps(claims).decode()
+
+
+def translate(error: DBAPIError | DriverError) -> AppError | None:
+    """The `AppError` for a fault of the database itself; None for a fault of the statement."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    if state == _FULL:
+        return AppError(Code.HUB_DISK_FULL, "The database's disk is full.", hint="Free some space.")
+    if state in _BUSY or state is None or state.startswith(("08", "57P")):
+        return AppError(
+            Code.HUB_UNAVAILABLE,
+            "The database could not do this now.",
+            hint="Try again; `uaol doctor` shows the state of the hub.",
+            details={"sqlstate": state},
+        )
+    return None
+
+
+class Database:
+    """A pool of connections as a login role without rights of its own.
+
+    Rights come from the role each transaction assumes (`authenticated` or `service_role`),
+    set with `is_local = true`, so that a pooled connection keeps nothing of its last user.
+    """
+
+    def __init__(self, dsn: str, *, pool_size: int = 10, is_prepared: bool = True) -> None:
+        self.dsn = dsn
+        url = dsn.replace("postgresql://", "postgresql+psycopg://", 1)
+        self._engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=30,
+            # A transaction pooler hands each transaction another backend, where a
+            # statement prepared earlier does not exist.
+            connect_args={"prepare_threshold": 5 if is_prepared else None},
+        )
+
+    @asynccontextmanager
+    async def begin(self, principal: Principal) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction as `principal`; commit at the end, roll back on any error."""
+        try:
+            async with self._engine.connect() as conn, conn.begin():
+                await self._assume(conn, principal)
+                uow = UnitOfWork(conn, principal)
+                yield uow
+        except (DBAPIError, DriverError) as error:
+            if (known := translate(error)) is not None:
+                raise known from error
+            raise
+        uow.committed()
+
+    async def _assume(self, conn: AsyncConnection, principal: Principal) -> None:
+        raw = await conn.get_raw_connection()
+        driver: DriverConnection[Any] = raw.driver_connection  # type: ignore[assignment]
+        # BEGIN and set_config leave in one flush: one round trip instead of two.
+        async with driver.pipeline():
+            await driver.execute(_ASSUME, (principal.role, _claims(principal)))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()

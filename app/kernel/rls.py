@@ -1,0 +1,79 @@
+"""The base of every table, and row-level security as part of a table's declaration.
+
+A table names its policy in `__policy__`; migrations get the statements by autogenerate, and
+tests compare the live catalogue with the declarations. Users read their own rows; every write
+is the platform's (`service_role`), so that no user's role can mint credits or forge a trace.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sqlalchemy import MetaData, Table
+from sqlalchemy.orm import DeclarativeBase
+
+SCHEMA = "app"
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which rows `authenticated` may read: a SQL condition, or None for none at all."""
+
+    condition: str | None
+    column: str | None = None
+
+
+def own_rows(column: str = "user_id") -> Policy:
+    """Rows whose `column` is the caller. The subselect makes PostgreSQL ask for it once."""
+    return Policy(f"(select auth.uid()) = {column}", column)
+
+
+def readable_when(condition: str) -> Policy:
+    """Rows that meet a condition, for what is shared between users."""
+    return Policy(condition)
+
+
+def service_only() -> Policy:
+    """Rows that no user reads."""
+    return Policy(None)
+
+
+class Base(DeclarativeBase):
+    """Base class of all tables; each class must declare `__policy__`."""
+
+    metadata = MetaData(schema=SCHEMA, naming_convention=_NAMES)
+    __policy__: ClassVar[Policy]
+
+
+def policy_of(table: Table) -> Policy:
+    """The declared policy of a mapped table; a table without one is an error."""
+    for mapper in Base.registry.mappers:
+        if mapper.local_table is table:
+            policy = getattr(mapper.class_, "__policy__", None)
+            if isinstance(policy, Policy):
+                return policy
+    raise LookupError(f"table {table.fullname} declares no __policy__")
+
+
+def statements(table: Table) -> list[str]:
+    """The SQL that puts a table under row-level security, in order."""
+    name, policy = f"{SCHEMA}.{table.name}", policy_of(table)
+    sql = [
+        f"alter table {name} enable row level security",
+        f"alter table {name} force row level security",
+        f"grant select, insert, update, delete on {name} to service_role",
+        f"create policy service_all on {name} to service_role using (true) with check (true)",
+    ]
+    if policy.condition is not None:
+        sql += [
+            f"grant select on {name} to authenticated",
+            f"create policy reader_select on {name} for select to authenticated"
+            f" using ({policy.condition})",
+        ]
+    return sql

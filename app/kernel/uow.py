@@ -1,0 +1,44 @@
+"""The unit of work: one transaction, one principal. Facade methods take it first and never commit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from sqlalchemy import CursorResult, Executable, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.kernel.principal import Principal
+
+Params = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+class UnitOfWork:
+    """An open transaction whose role and claims are the principal's."""
+
+    def __init__(self, conn: AsyncConnection, principal: Principal) -> None:
+        self.conn = conn
+        self.principal = principal
+        self._after_commit: list[Callable[[], None]] = []
+
+    async def execute(self, statement: str | Executable, params: Params = None) -> CursorResult[Any]:
+        """Run one statement; a string is SQL with `:name` parameters."""
+        if isinstance(statement, str):
+            statement = text(statement)
+        result = await self.conn.execute(statement, params)
+        assert isinstance(result, CursorResult)
+        return result
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the transaction is durable; never if it rolls back."""
+        self._after_commit.append(callback)
+
+    def committed(self) -> None:
+        """Run what waits for the commit; called by whoever opened the transaction."""
+        for callback in self._after_commit:
+            callback()
+
+
+class Transactions(Protocol):
+    """What opens units of work; handed to code that must write in the middle of long work."""
+
+    def begin(self, principal: Principal) -> AbstractAsyncContextManager[UnitOfWork]: ...

@@ -1,0 +1,106 @@
+"""Wake-ups between processes over NOTIFY. They say "look again" and never carry truth.
+
+A notifying commit takes a database-wide lock, so wake-ups are sent apart from the
+transactions that cause them, on a connection of their own, at most once per 5 ms.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from typing import Any
+
+from psycopg import AsyncConnection, Error
+
+_CHANNEL = "uaol_wake"
+_COALESCE_S = 0.005
+_RETRY_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+class Wakeups:
+    """Topics that tasks wait on. A waiter takes a ticket before it reads, so no wake-up is missed."""
+
+    def __init__(self, dsn: str | None) -> None:
+        self._dsn = dsn
+        self._versions: dict[str, int] = defaultdict(int)
+        self._events: dict[str, asyncio.Event] = {}
+        self._pending: set[str] = set()
+        self._dirty = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to listen and to send; without a DSN only this process is woken."""
+        if self._dsn is not None and not self._tasks:
+            self._tasks = [
+                asyncio.create_task(self._forever(self._listen), name="wakeups-listen"),
+                asyncio.create_task(self._forever(self._send), name="wakeups-send"),
+            ]
+
+    async def close(self) -> None:
+        """Stop both tasks and their connections."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+
+    def wake(self, topic: str) -> None:
+        """Wake the waiters of this process at once and those of others within about 5 ms."""
+        self._wake_local(topic)
+        if self._tasks:
+            self._pending.add(topic)
+            self._dirty.set()
+
+    def ticket(self, topic: str) -> int:
+        """The topic's version; pass it to `wait` after reading the state."""
+        return self._versions[topic]
+
+    async def wait(self, topic: str, ticket: int, timeout: float) -> bool:
+        """Return True once the topic was woken after `ticket` was taken, False at the time-out."""
+        if self._versions[topic] != ticket:
+            return True
+        event = self._events.setdefault(topic, asyncio.Event())
+        try:
+            await asyncio.wait_for(event.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def _wake_local(self, topic: str) -> None:
+        self._versions[topic] += 1
+        if (event := self._events.pop(topic, None)) is not None:
+            event.set()
+
+    async def _forever(self, step: Any) -> None:
+        while True:
+            try:
+                await step()
+            except (Error, OSError) as error:
+                _log.warning("wake-ups interrupted", extra={"reason": str(error)})
+                await asyncio.sleep(_RETRY_S)
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        assert self._dsn is not None
+        return await AsyncConnection.connect(self._dsn, autocommit=True)
+
+    async def _listen(self) -> None:
+        async with await self._connect() as conn:
+            await conn.execute(f"listen {_CHANNEL}")
+            async for notice in conn.notifies():
+                if notice.pid != getattr(self, "_sender_pid", None):
+                    self._wake_local(notice.payload)
+
+    async def _send(self) -> None:
+        async with await self._connect() as conn:
+            self._sender_pid = conn.info.backend_pid
+            while True:
+                await self._dirty.wait()
+                await asyncio.sleep(_COALESCE_S)
+                self._dirty.clear()
+                topics, self._pending = self._pending, set()
+                await conn.execute(
+                    "select pg_notify(%s, topic) from unnest(%s::text[]) as topic",
+                    (_CHANNEL, sorted(topics)),
+                )
