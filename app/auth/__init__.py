@@ -1,0 +1,1 @@
+"""Users, projects and API keys: who may act, and as whom."""
