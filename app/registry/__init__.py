@@ -1,0 +1,1 @@
+"""The registry: which tools exist, what they cost, and which definition of each is approved."""

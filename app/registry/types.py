@@ -1,0 +1,136 @@
+"""What the registry speaks of: configured servers, tool definitions, and tools as they stand."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+Status = Literal["Pending", "Approved", "Disabled"]
+
+DEFAULT_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOverride:
+    """An entry of a server's `tools` list: only tools named there are exposed.
+
+    `description` replaces the server's own; `input_schema` serves a server that gives none.
+    """
+
+    name: str
+    description: str | None = None
+    input_schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Micro-credits of a server's calls: a default, and tools that differ from it."""
+
+    default_micro: int = 0
+    by_tool: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, tool: str) -> int:
+        """The price of one call of `tool` (its name without the server)."""
+        return self.by_tool.get(tool, self.default_micro)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """One tool server as the operator configured it: a command (stdio) or a URL, never both."""
+
+    name: str
+    command: tuple[str, ...] | None = None
+    url: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    prices: Prices = field(default_factory=Prices)
+    timeout_s: float | None = None
+    hosts: tuple[str, ...] = ()
+    is_trusted: bool = False
+    is_enabled: bool = True
+    tools: tuple[ToolOverride, ...] | None = None
+
+    @property
+    def gateway_url(self) -> str:
+        """Where the server is reached, without any secret: its URL, or its command's first word."""
+        if self.url is not None:
+            return self.url
+        return f"stdio:{self.command[0]}" if self.command else f"builtin:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """The whole of `mcp_config.yaml`."""
+
+    servers: tuple[ServerConfig, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToolDefinition:
+    """A tool as its server describes it; schemas are JSON Schema 2020-12."""
+
+    server: str
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any] | None = None
+    annotations: Mapping[str, Any] | None = None
+
+    @property
+    def full_name(self) -> str:
+        """`<server>.<tool>`."""
+        return f"{self.server}.{self.name}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form that is hashed and stored."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "inputSchema": self.input_schema,
+            "outputSchema": self.output_schema,
+            "annotations": self.annotations,
+        }
+
+    @classmethod
+    def from_dict(cls, server: str, raw: Mapping[str, Any]) -> "ToolDefinition":
+        """The definition that `as_dict` gave."""
+        return cls(
+            server=server,
+            name=raw["name"],
+            description=raw["description"],
+            input_schema=raw["inputSchema"],
+            output_schema=raw["outputSchema"],
+            annotations=raw["annotations"],
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the canonical JSON: keys sorted, no spaces, UTF-8 (after RFC 8785)."""
+        canonical = json.dumps(
+            self.as_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as it stands: its approved definition (the latest one while none is approved)."""
+
+    full_name: str
+    server: str
+    definition: ToolDefinition
+    status: Status
+    has_changed: bool
+    price_micro: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PinReport:
+    """Full names of the tools a server added, changed and no longer offers."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
