@@ -1,0 +1,115 @@
+"""Prices, holds and the wallet. Nothing here commits; the caller's unit of work does."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from app.billing import store
+from app.billing.types import (
+    Hold,
+    Price,
+    PriceKind,
+    Quote,
+    Settlement,
+    SettlementKind,
+    Usage,
+    Wallet,
+    credits_text,
+)
+from app.kernel.errors import AppError, Code
+from app.kernel.uow import UnitOfWork
+
+
+class Billing:
+    """The ledger of credits.
+
+    A run holds its quote before it starts and settles exactly once: captured on success,
+    released otherwise. Ids of holds are the runs' ids, so repeating a call changes nothing.
+    """
+
+    async def publish_price(
+        self, uow: UnitOfWork, kind: PriceKind, name: str, amount_micro: int
+    ) -> None:
+        """Make `amount_micro` the price from now on; quotes given before keep theirs."""
+        current = await store.latest_price(uow, kind, name)
+        if current is None or current.amount_micro != amount_micro:
+            version = 1 if current is None else current.version + 1
+            await store.insert_price(uow, Price(kind, name, amount_micro, version))
+
+    async def quote(self, uow: UnitOfWork, kind: PriceKind, name: str) -> Quote:
+        """The price of one success of a template or one answered call of a tool.
+
+        Raises `price_unknown` where none is published.
+        """
+        price = await store.latest_price(uow, kind, name)
+        if price is None:
+            raise AppError(
+                Code.PRICE_UNKNOWN,
+                f"No price is published for the {kind} '{name}'.",
+                hint="List templates or tools to see what can be run.",
+            )
+        return Quote(kind, name, "outcome", price.amount_micro, price.version)
+
+    async def open_wallet(self, uow: UnitOfWork, user_id: UUID) -> None:
+        """Give a user an empty wallet; repeating it changes nothing."""
+        await store.open_wallet(uow, user_id)
+
+    async def wallet(self, uow: UnitOfWork, user_id: UUID) -> Wallet:
+        """The user's wallet; empty if there is none yet."""
+        return await store.wallet(uow, user_id) or Wallet(user_id, 0, 0, 0, 0)
+
+    async def grant(self, uow: UnitOfWork, user_id: UUID, amount_micro: int, *, cause: str) -> bool:
+        """Add credits once per `cause`; return whether they were added now."""
+        if amount_micro <= 0:
+            raise AppError(Code.INVALID_INPUT, "A grant must be more than nothing.")
+        await store.open_wallet(uow, user_id)
+        return await store.grant(uow, user_id, amount_micro, "grant", cause)
+
+    async def hold(self, uow: UnitOfWork, hold: Hold) -> None:
+        """Set credits aside, or raise `insufficient_credits`; repeating the id changes nothing."""
+        if (await self.hold_many(uow, [hold]))[0]:
+            return
+        wallet = await self.wallet(uow, hold.user_id)
+        raise AppError(
+            Code.INSUFFICIENT_CREDITS,
+            f"This costs {credits_text(hold.amount_micro)} credits and the wallet has"
+            f" {credits_text(wallet.available_micro)} free.",
+            hint="Top up the wallet, or wait for running jobs to release theirs.",
+            details={
+                "needed_micro": hold.amount_micro,
+                "available_micro": wallet.available_micro,
+            },
+        )
+
+    async def hold_many(self, uow: UnitOfWork, holds: Sequence[Hold]) -> list[bool]:
+        """Place holds in order; False for each one that its wallet does not cover."""
+        placed = await store.place_holds(uow, holds)
+        missing = [hold.hold_id for hold in holds if hold.hold_id not in placed]
+        earlier = await store.find_holds(uow, missing) if missing else {}
+        return [hold.hold_id in placed or earlier.get(hold.hold_id) == hold for hold in holds]
+
+    async def settle(
+        self, uow: UnitOfWork, hold_id: UUID, kind: SettlementKind, captured_micro: int = 0
+    ) -> bool:
+        """End a hold; False if it had ended already. Raises `hold_unknown` if there is none."""
+        if await store.settle(uow, [Settlement(hold_id, kind, captured_micro)]):
+            return True
+        if not await store.find_holds(uow, [hold_id]):
+            raise AppError(Code.HOLD_UNKNOWN, f"There is no hold {hold_id}.")
+        return False
+
+    async def capture(self, uow: UnitOfWork, hold_id: UUID, amount_micro: int) -> bool:
+        """Spend `amount_micro` of a hold and give the rest back."""
+        return await self.settle(uow, hold_id, "captured", amount_micro)
+
+    async def release(self, uow: UnitOfWork, hold_id: UUID) -> bool:
+        """Give a hold back whole."""
+        return await self.settle(uow, hold_id, "released")
+
+    async def charged(self, uow: UnitOfWork, hold_id: UUID) -> int | None:
+        """What a run cost in micro-credits; None while it has not ended."""
+        return await store.captured_of(uow, hold_id)
+
+    async def meter(self, uow: UnitOfWork, rows: Sequence[Usage]) -> None:
+        """Record what was used; a key recorded before is left as it was."""
+        if rows:
+            await store.insert_usage(uow, rows)

@@ -1,0 +1,213 @@
+"""The SQL of billing. A single hold or settlement is a batch of one.
+
+Lock order of every path: wallet rows by user id, then ledger rows by id.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from app.billing.types import Hold, Price, PriceKind, Settlement, Usage, Wallet
+from app.kernel.ids import new_id
+from app.kernel.uow import UnitOfWork
+
+_LOCK = """
+locked as materialized (
+  select user_id, available_micro from app.wallet
+  where user_id in (select user_id from asked) order by user_id for update)
+"""
+
+_HOLD = f"""
+with asked as (
+  select * from unnest(cast(:ids as uuid[]), cast(:users as uuid[]), cast(:amounts as bigint[]))
+    with ordinality as a(hold_id, user_id, amount, place)
+  where not exists (select 1 from app.hold h where h.hold_id = a.hold_id)),
+{_LOCK},
+ranked as (
+  select asked.*, available_micro,
+    sum(amount) over (partition by user_id order by place) as running
+  from asked join locked using (user_id)),
+placed as (
+  insert into app.hold (hold_id, user_id, amount_micro)
+  select hold_id, user_id, amount from ranked where running <= available_micro order by hold_id
+  returning hold_id, user_id, amount_micro),
+moved as (
+  update app.wallet w
+  set available_micro = w.available_micro - total, held_micro = w.held_micro + total
+  from (select user_id, sum(amount_micro)::bigint as total from placed group by 1) as s
+  where w.user_id = s.user_id)
+select hold_id from placed
+"""
+
+_SETTLE = f"""
+with asked as (
+  select h.hold_id, h.user_id, h.amount_micro, a.kind, a.captured
+  from unnest(cast(:ids as uuid[]), cast(:kinds as text[]), cast(:captured as bigint[]))
+    as a(hold_id, kind, captured)
+  join app.hold h using (hold_id)
+  where a.captured <= h.amount_micro),
+{_LOCK},
+ended as (
+  insert into app.settlement (hold_id, user_id, kind, captured_micro, released_micro)
+  select hold_id, user_id, kind, captured, amount_micro - captured
+  from asked join locked using (user_id) order by hold_id
+  on conflict (hold_id) do nothing
+  returning hold_id, user_id, captured_micro, released_micro),
+moved as (
+  update app.wallet w
+  set available_micro = w.available_micro + s.released,
+      held_micro = w.held_micro - s.released - s.captured,
+      captured_micro = w.captured_micro + s.captured
+  from (select user_id, sum(captured_micro)::bigint as captured,
+          sum(released_micro)::bigint as released from ended group by 1) as s
+  where w.user_id = s.user_id)
+select hold_id from ended
+"""
+
+
+async def place_holds(uow: UnitOfWork, holds: Sequence[Hold]) -> set[UUID]:
+    """Place what the wallets cover, in the order given; return the ids placed now."""
+    rows = await uow.execute(
+        _HOLD,
+        {
+            "ids": [h.hold_id for h in holds],
+            "users": [h.user_id for h in holds],
+            "amounts": [h.amount_micro for h in holds],
+        },
+    )
+    return {row.hold_id for row in rows}
+
+
+async def find_holds(uow: UnitOfWork, ids: Sequence[UUID]) -> dict[UUID, Hold]:
+    """The holds there are, open or settled."""
+    rows = await uow.execute(
+        "select hold_id, user_id, amount_micro from app.hold where hold_id = any(:ids)",
+        {"ids": list(ids)},
+    )
+    return {row.hold_id: Hold(row.hold_id, row.user_id, row.amount_micro) for row in rows}
+
+
+async def settle(uow: UnitOfWork, ends: Sequence[Settlement]) -> set[UUID]:
+    """End open holds; return the ids ended now (one already ended is left as it was)."""
+    rows = await uow.execute(
+        _SETTLE,
+        {
+            "ids": [e.hold_id for e in ends],
+            "kinds": [e.kind for e in ends],
+            "captured": [e.captured_micro for e in ends],
+        },
+    )
+    return {row.hold_id for row in rows}
+
+
+async def captured_of(uow: UnitOfWork, hold_id: UUID) -> int | None:
+    """What a settled hold cost; None while it is open."""
+    rows = await uow.execute(
+        "select captured_micro from app.settlement where hold_id = :id", {"id": hold_id}
+    )
+    row = rows.one_or_none()
+    return None if row is None else int(row.captured_micro)
+
+
+async def open_wallet(uow: UnitOfWork, user_id: UUID) -> None:
+    """Create an empty wallet unless there is one."""
+    await uow.execute(
+        "insert into app.wallet (user_id) values (:user) on conflict do nothing", {"user": user_id}
+    )
+
+
+async def grant(uow: UnitOfWork, user_id: UUID, amount: int, cause_type: str, cause: str) -> bool:
+    """Book a grant once per cause; return whether it was booked now."""
+    rows = await uow.execute(
+        """
+        insert into app.transfer
+          (transfer_id, user_id, debit, credit, amount_micro, cause_type, cause_id)
+        values (:id, :user, 'platform:grants', 'wallet:' || :account, :amount, :type, :cause)
+        on conflict (cause_type, cause_id, leg) do nothing returning transfer_id
+        """,
+        {
+            "id": new_id(),
+            "user": user_id,
+            "account": str(user_id),
+            "amount": amount,
+            "type": cause_type,
+            "cause": cause,
+        },
+    )
+    if rows.one_or_none() is None:
+        return False
+    await uow.execute(
+        """
+        update app.wallet set available_micro = available_micro + :amount,
+          granted_micro = granted_micro + :amount where user_id = :user
+        """,
+        {"amount": amount, "user": user_id},
+    )
+    return True
+
+
+async def wallet(uow: UnitOfWork, user_id: UUID) -> Wallet | None:
+    """The wallet as the principal may see it."""
+    rows = await uow.execute(
+        """
+        select user_id, available_micro, held_micro, captured_micro, granted_micro
+        from app.wallet where user_id = :user
+        """,
+        {"user": user_id},
+    )
+    row = rows.one_or_none()
+    return None if row is None else Wallet(**row._mapping)
+
+
+async def latest_price(uow: UnitOfWork, kind: PriceKind, name: str) -> Price | None:
+    """The newest version of a price."""
+    rows = await uow.execute(
+        """
+        select kind, name, amount_micro, version from app.pricing_plans
+        where kind = :kind and name = :name order by version desc limit 1
+        """,
+        {"kind": kind, "name": name},
+    )
+    row = rows.one_or_none()
+    return None if row is None else Price(**row._mapping)
+
+
+async def insert_price(uow: UnitOfWork, price: Price) -> None:
+    """Publish a version; another process that published it first wins."""
+    await uow.execute(
+        """
+        insert into app.pricing_plans (plan_id, kind, name, version, amount_micro)
+        values (:id, :kind, :name, :version, :amount) on conflict do nothing
+        """,
+        {
+            "id": new_id(),
+            "kind": price.kind,
+            "name": price.name,
+            "version": price.version,
+            "amount": price.amount_micro,
+        },
+    )
+
+
+async def insert_usage(uow: UnitOfWork, rows: Sequence[Usage]) -> None:
+    """Record usage; a key that the job has recorded already is left as it was."""
+    await uow.execute(
+        """
+        insert into app.usage_event (usage_id, user_id, job_id, key, kind, subject, quantities)
+        values (:id, :user, :job, :key, :kind, :subject, :quantities)
+        on conflict (job_id, key) do nothing
+        """,
+        [
+            {
+                "id": u.usage_id,
+                "user": u.user_id,
+                "job": u.job_id,
+                "key": u.key,
+                "kind": u.kind,
+                "subject": u.subject,
+                "quantities": Jsonb(dict(u.quantities)),
+            }
+            for u in rows
+        ],
+    )

@@ -1,0 +1,96 @@
+"""Values of billing. One credit is 1,000,000 micro-credits; no amount is ever a float."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+from uuid import UUID
+
+from app.kernel.errors import AppError, Code
+
+MICRO = 1_000_000
+PriceKind = Literal["template", "tool"]
+SettlementKind = Literal["captured", "released"]
+
+
+def to_micro(credits: str | int | float | Decimal) -> int:
+    """Micro-credits of a decimal number of credits; more than six places is an error."""
+    try:
+        amount = Decimal(str(credits)) * MICRO
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount != amount.to_integral_value() or amount < 0:
+        raise AppError(
+            Code.INVALID_INPUT,
+            f"{credits!r} is not an amount of credits.",
+            hint="Use a number >= 0 with at most six decimal places.",
+        )
+    return int(amount)
+
+
+def credits_text(amount_micro: int) -> str:
+    """Credits for people: `5`, `0.01`."""
+    return format((Decimal(amount_micro) / MICRO).normalize(), "f")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A published price of a template (per success) or a tool (per answered call)."""
+
+    kind: PriceKind
+    name: str
+    amount_micro: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a run will cost at most; a job settles at the version it was quoted."""
+
+    kind: PriceKind
+    name: str
+    mode: Literal["outcome"]
+    amount_micro: int
+    price_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """A user's credits: free to spend, held by open runs, and the totals ever granted and spent."""
+
+    user_id: UUID
+    available_micro: int
+    held_micro: int
+    captured_micro: int
+    granted_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Credits set aside for a run; the id is the idempotency key."""
+
+    hold_id: UUID
+    user_id: UUID
+    amount_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a hold: `captured_micro` are spent, the rest goes back."""
+
+    hold_id: UUID
+    kind: SettlementKind
+    captured_micro: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One metered effect of a run; (`job_id`, `key`) is unique, so a resumed run adds nothing."""
+
+    usage_id: UUID
+    user_id: UUID
+    job_id: UUID | None
+    key: str
+    kind: Literal["tool", "sandbox", "llm"]
+    subject: str
+    quantities: Mapping[str, Any] = field(default_factory=dict)
