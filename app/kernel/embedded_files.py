@@ -6,6 +6,7 @@ what this code says and not what an older one said.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -107,7 +108,7 @@ def check_data(layout: Layout, account: Account) -> bool:
         return False
     with explained(layout.data_dir):
         if layout.data_dir.stat().st_uid != account.uid:
-            raise PermissionError(1, "it belongs to another user", str(layout.data_dir))
+            raise _foreign(layout.data_dir, account)
         if not any(layout.data_dir.iterdir()):
             layout.data_dir.rmdir()
             return False
@@ -123,6 +124,10 @@ def check_data(layout: Layout, account: Account) -> bool:
         hint="Choose another home (UAOL_HOME), or move the folder away.",
         details={"found": found, "wanted": layout.version},
     )
+
+
+def _foreign(path: Path, account: Account) -> PermissionError:
+    return PermissionError(errno.EPERM, f"it must be a folder of user {account.name}", str(path))
 
 
 def remove_leftovers(layout: Layout) -> None:
@@ -159,7 +164,7 @@ def open_programs(programs: Path, account: Account) -> list[Path]:
     """Let `account` read and run PostgreSQL's programs and libraries, if an umask forbids it."""
     changed = open_path(programs, account)
     probe = (programs / "postgres").stat().st_mode
-    if not account.is_other or probe & stat.S_IXOTH and probe & stat.S_IROTH:
+    if not account.is_other or (probe & stat.S_IXOTH and probe & stat.S_IROTH):
         return changed
     package = programs.parent.parent
     for root in (programs.parent, package.with_name(f"{package.name}.libs")):
@@ -179,7 +184,7 @@ def prepare_socket_dir(path: Path, account: Account) -> None:
             _give(path, account)
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != account.uid:
-            raise PermissionError(1, "it belongs to another user", str(path))
+            raise _foreign(path, account)
         path.chmod(0o700)
 
 
@@ -194,8 +199,8 @@ def write_configuration(
     """Write settings and access rules of the server that starts next."""
     values = {
         **DEFAULTS,
-        **dict.fromkeys(_DURABILITY, "on" if is_durable else "off"),
         **settings,
+        **dict.fromkeys(_DURABILITY, "on" if is_durable else "off"),
         "listen_addresses": "127.0.0.1" if tcp_port else "",
         "port": str(tcp_port or SOCKET_PORT),
         "unix_socket_directories": str(layout.socket_dir),
@@ -206,7 +211,7 @@ def write_configuration(
         _write(layout.data_dir / "postgresql.auto.conf", lines, account)
         _write(layout.data_dir / "pg_hba.conf", _access(has_tcp=tcp_port is not None), account)
         _write(layout.data_dir / "pg_ident.conf", _peers(account), account)
-        if layout.log.exists() and layout.log.stat().st_size > _LOG_LIMIT:
+        if size_of(layout.log) > _LOG_LIMIT:
             layout.log.replace(layout.log.with_suffix(".log.1"))
 
 
@@ -227,26 +232,42 @@ def _quoted(value: str) -> str:
 def _write(path: Path, lines: list[str], account: Account) -> None:
     header = "# Written at every start of the hub; changes made here are lost."
     draft = path.with_name(path.name + ".new")
-    draft.write_text("\n".join([header, *lines, ""]), "utf-8")
-    draft.chmod(0o600)
+    _write_private(draft, "\n".join([header, *lines, ""]))
     _give(draft, account)
     draft.replace(path)
 
 
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    # Never through a link: root writes here in a folder that another user owns.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 def _give(path: Path, account: Account) -> None:
     if account.is_other:
-        os.chown(path, account.uid, account.gid)
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+
+
+def give_to_home_owner(path: Path, home: Path) -> None:
+    """When root visits another user's home, that user must be able to come back."""
+    if os.geteuid() == 0:
+        owner = home.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def read_password(layout: Layout) -> str:
     """The superuser's password over TCP, made at first use (256 random bits, mode 0600)."""
     path = layout.password
     with explained(path):
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700)
+            give_to_home_owner(path.parent, layout.home)
         if not path.exists():
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(32))
+            draft = path.with_name(f".{path.name}.new")
+            _write_private(draft, secrets.token_urlsafe(32))
+            give_to_home_owner(draft, layout.home)
             draft.replace(path)
         return path.read_text("ascii").strip()
 
@@ -264,9 +285,10 @@ def read_postmaster(data_dir: Path) -> Postmaster | None:
     """The contents of `postmaster.pid`; None where it is absent or not yet complete."""
     try:
         lines = (data_dir / "postmaster.pid").read_text("utf-8").splitlines()
-        return Postmaster(int(lines[0]), int(lines[3]), Path(lines[4]))
+        pid, port, socket_dir = int(lines[0]), int(lines[3]), lines[4].strip()
     except (FileNotFoundError, IndexError, ValueError):
         return None
+    return Postmaster(pid, port, Path(socket_dir)) if socket_dir else None
 
 
 def remove_stale(layout: Layout) -> None:
@@ -279,3 +301,17 @@ def remove_stale(layout: Layout) -> None:
         if layout.socket_dir.exists():
             for path in layout.socket_dir.glob(".s.PGSQL.*"):
                 path.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes in a file; 0 when there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def read_from(path: Path, offset: int) -> str:
+    """The text of a file from a byte offset on; empty when there is no file."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read().decode("utf-8", "replace")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.kernel.embedded_files import explained
+from app.kernel.embedded_files import explained, give_to_home_owner
 from app.kernel.errors import AppError, Code
 
 _POLL_S = 0.02
@@ -20,10 +20,8 @@ def _open(path: Path) -> int:
     with explained(path):
         is_new = not path.exists()
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if is_new and os.geteuid() == 0:
-            # Root may visit another user's home; the owner must be able to come back.
-            owner = path.parent.stat()
-            os.fchown(fd, owner.st_uid, owner.st_gid)
+        if is_new:
+            give_to_home_owner(path, path.parent)
     return fd
 
 

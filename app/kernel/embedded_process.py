@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import pwd
+import shutil
 import subprocess
 import tempfile
 import time
@@ -22,6 +23,7 @@ import psutil  # type: ignore[import-untyped]
 from app.kernel.errors import AppError, Code
 
 SYSTEM_USER = "pgserver"
+_SCARCE = 2**20  # bytes
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
@@ -147,32 +149,43 @@ def find_processes(data_dir: Path) -> list[psutil.Process]:
     return found
 
 
-def end_orphans(processes: list[psutil.Process], grace: float = 5.0) -> None:
-    """Wait for back ends whose postmaster is dead, then kill what is left of them.
+def kill_processes(processes: list[psutil.Process]) -> None:
+    """Kill processes of a server that is dead or has lost its data.
 
-    They hold the dead server's shared memory, and a new one must not start beside them. To
-    kill them loses nothing: what they had committed is in the log that recovery replays.
+    Nothing is lost: what they had committed is in the log that recovery replays.
     """
-    _, alive = psutil.wait_procs(processes, timeout=grace)
-    for process in alive:
+    for each in processes:
         with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(alive, timeout=grace)
+            each.kill()
+    psutil.wait_procs(processes, timeout=5)
 
 
 def explain_os_error(error: OSError, path: Path) -> AppError:
     """The `AppError` for a file operation of the hub that failed."""
     if error.errno in _FULL:
-        return _disk_full(path)
+        return disk_full(path)
     if error.errno in _DENIED:
         return _not_writable(path, str(error))
     return AppError(Code.HUB_UNAVAILABLE, f"The hub cannot use {path}: {error}")
 
 
+def disk_full(path: Path) -> AppError:
+    """The error of a full disk under `path`."""
+    return AppError(
+        Code.HUB_DISK_FULL,
+        f"The disk that holds {path} is full.",
+        hint="Free some space (first use needs about 100 MB) or move the home (UAOL_HOME).",
+        details={"path": str(path)},
+    )
+
+
 def explain_output(doing: str, text: str, home: Path, port: int | None) -> AppError:
     """The `AppError` for what PostgreSQL's programs printed (in English, as LC_ALL is C)."""
     if any(mark in text for mark in ("No space left on device", "Disk quota exceeded")):
-        return _disk_full(home)
+        return disk_full(home)
+    # The log lies on the same disk, so that a full one may keep the reason to itself.
+    if shutil.disk_usage(home).free < _SCARCE:
+        return disk_full(home)
     if any(mark in text for mark in ("Permission denied", "Read-only file system")):
         return _not_writable(home, _last_lines(text, 1))
     if "Address already in use" in text:
@@ -192,15 +205,6 @@ def explain_output(doing: str, text: str, home: Path, port: int | None) -> AppEr
 
 def _last_lines(text: str, count: int) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
-
-
-def _disk_full(path: Path) -> AppError:
-    return AppError(
-        Code.HUB_DISK_FULL,
-        f"The disk that holds {path} is full.",
-        hint="Free some space (first use needs about 100 MB) or move the home (UAOL_HOME).",
-        details={"path": str(path)},
-    )
 
 
 def _not_writable(path: Path, reason: str) -> AppError:
