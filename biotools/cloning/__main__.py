@@ -1,0 +1,7 @@
+"""`python -m biotools.cloning`: the cloning server over stdio."""
+
+from biotools.cloning import annotate_record, design_oligos, design_primers, digest, find_sites
+from biotools.serve import serve
+
+if __name__ == "__main__":
+    serve("cloning", [design_oligos, design_primers, annotate_record, digest, find_sites])

@@ -1,0 +1,208 @@
+"""Validation primers around each cut: Sanger/T7E1 amplicon and an optional NGS amplicon.
+
+primer3 (Untergasser et al., Nucleic Acids Res 2012;40:e115) proposes the pairs; ours is what they
+must satisfy: an off-centre cut, so that the two T7E1 bands part on a gel, long enough fragments,
+and one product only over the record and the background genomes.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from biotools.cloning.layout import Candidate, Limits, long_candidates, ngs_candidates
+from biotools.cloning.uniqueness import Pair, count_products
+from biotools.errors import ToolInputError
+from biotools.genomes import read_contigs
+from biotools.params import FilePath
+from biotools.records import Record, load_record
+
+
+class CutTarget(BaseModel):
+    """A cut to amplify: it lies between forward bases cut-1 and cut (0-based)."""
+
+    id: str
+    cut: Annotated[int, Field(ge=0)]
+
+
+class NgsAmplicon(BaseModel):
+    """A short amplicon for deep sequencing; columns as in PrimerPair."""
+
+    left: str
+    right: str
+    left_tm: float
+    right_tm: float
+    left_start: int
+    right_end: int
+    product_size: int
+
+
+class PrimerPair(BaseModel):
+    """Primers 5' to 3'; left_start/right_end span the product, 0-based half-open; Tm in deg C."""
+
+    id: str
+    left: str
+    right: str
+    left_tm: float
+    right_tm: float
+    left_start: int
+    right_end: int
+    product_size: int
+    fragments: list[int] = Field(description="T7E1 fragment sizes 5' and 3' of the cut, bp")
+    ngs: NgsAmplicon | None = Field(description="amplicon of at most 300 bp, if one is unique")
+    tried: int = Field(description="which candidate pair was the first with one product, from 1")
+
+
+class FailedTarget(BaseModel):
+    """A target without primers."""
+
+    id: str
+    reason: str
+
+
+class PrimerDesign(BaseModel):
+    """One pair per target that has one."""
+
+    pairs: list[PrimerPair]
+    failed: list[FailedTarget]
+    searched: list[str] = Field(description="sequences in which the product is unique")
+
+
+def design_primers(
+    file: FilePath,
+    targets: Annotated[list[CutTarget], Field(min_length=1, max_length=100)],
+    background_files: list[FilePath] | None = None,
+    product_min: Annotated[int, Field(ge=100, le=3000)] = 300,
+    product_max: Annotated[int, Field(ge=150, le=3000)] = 600,
+    cut_margin: Annotated[int, Field(ge=50, le=1000)] = 100,
+) -> PrimerDesign:
+    """Design one primer pair per cut, with exactly one product over record and background.
+
+    The cut is off-centre (fragments differ by 50 bp or more) and `cut_margin` or more from both
+    ends. A target without such a pair is listed in `failed`, with the reason. A background contig
+    identical to the record is the record and is not counted again.
+    Errors: no_primers (no target has a pair), invalid_argument, loader errors.
+    """
+    record = load_record(file)
+    limits = _limits(product_min, product_max, cut_margin)
+    for target in targets:
+        _check_target(record, target)
+    candidates = {
+        target.id: (
+            long_candidates(record.sequence, target.cut, limits),
+            ngs_candidates(record.sequence, target.cut),
+        )
+        for target in targets
+    }
+    backgrounds = background_files or []
+    counts = _count(record, backgrounds, candidates.values())
+    return _report(record, targets, candidates, counts, backgrounds)
+
+
+def _limits(product_min: int, product_max: int, cut_margin: int) -> Limits:
+    limits = Limits(product_min, product_max, cut_margin)
+    if product_min > product_max or limits.short_arm_max < cut_margin:
+        raise ToolInputError(
+            "invalid_argument",
+            f"Products of {product_min}-{product_max} bp leave no room for a cut off-centre and "
+            f"{cut_margin} bp from both ends.",
+            f"Allow products of at least {2 * cut_margin + limits.offset} bp.",
+        )
+    return limits
+
+
+def _check_target(record: Record, target: CutTarget) -> None:
+    if target.cut > len(record.sequence):
+        raise ToolInputError(
+            "invalid_argument",
+            f"Cut {target.cut} of {target.id} lies outside {record.id}.",
+            f"The record has {len(record.sequence)} bases.",
+        )
+
+
+_Candidates = tuple[list[Candidate], list[Candidate]]
+
+
+def _pair(candidate: Candidate) -> Pair:
+    return Pair(candidate.left, candidate.right)
+
+
+def _count(
+    record: Record, backgrounds: list[str], candidates: Iterable[_Candidates]
+) -> dict[Pair, int]:
+    pairs = [_pair(one) for both in candidates for kind in both for one in kind]
+    return count_products(pairs, _contigs(record, backgrounds))
+
+
+def _contigs(record: Record, backgrounds: list[str]) -> Iterator[bytes]:
+    own = record.sequence.encode("ascii")
+    yield own
+    for path in backgrounds:
+        for _, sequence in read_contigs(path):
+            if sequence != own:
+                yield sequence
+
+
+def _report(
+    record: Record,
+    targets: list[CutTarget],
+    candidates: dict[str, _Candidates],
+    counts: dict[Pair, int],
+    backgrounds: list[str],
+) -> PrimerDesign:
+    pairs: list[PrimerPair] = []
+    failed: list[FailedTarget] = []
+    for target in targets:
+        long, ngs = candidates[target.id]
+        chosen = _first_unique(long, counts)
+        if chosen is None:
+            failed.append(FailedTarget(id=target.id, reason=_why_none(len(long))))
+        else:
+            pairs.append(_primer_pair(target, long.index(chosen), chosen, _ngs(ngs, counts)))
+    if not pairs:
+        reasons = "; ".join(f"{one.id}: {one.reason}" for one in failed)
+        raise ToolInputError(
+            "no_primers", f"No target has a primer pair. {reasons}.", "Allow a longer product."
+        )
+    names = [record.id, *(Path(path).name for path in backgrounds)]
+    return PrimerDesign(pairs=pairs, failed=failed, searched=names)
+
+
+def _first_unique(candidates: list[Candidate], counts: dict[Pair, int]) -> Candidate | None:
+    return next((one for one in candidates if counts[_pair(one)] == 1), None)
+
+
+def _why_none(proposed: int) -> str:
+    if proposed == 0:
+        return "primer3 finds no pair around the cut within the limits"
+    return f"each of the {proposed} pairs proposed has more than one product"
+
+
+def _primer_pair(
+    target: CutTarget, index: int, chosen: Candidate, ngs: NgsAmplicon | None
+) -> PrimerPair:
+    return PrimerPair(
+        id=target.id,
+        **_columns(chosen),
+        fragments=[target.cut - chosen.left_start, chosen.right_end - target.cut],
+        ngs=ngs,
+        tried=index + 1,
+    )
+
+
+def _ngs(candidates: list[Candidate], counts: dict[Pair, int]) -> NgsAmplicon | None:
+    chosen = _first_unique(candidates, counts)
+    return None if chosen is None else NgsAmplicon(**_columns(chosen))
+
+
+def _columns(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "left": candidate.left,
+        "right": candidate.right,
+        "left_tm": candidate.left_tm,
+        "right_tm": candidate.right_tm,
+        "left_start": candidate.left_start,
+        "right_end": candidate.right_end,
+        "product_size": candidate.product_size,
+    }
