@@ -1,0 +1,31 @@
+"""Orchestration: durable jobs, their queue, their worker and their trace."""
+
+from app.orchestration.context import RunContext
+from app.orchestration.lifecycle import Lifecycle
+from app.orchestration.service import Jobs
+from app.orchestration.types import (
+    Artifact,
+    JobContext,
+    JobEvent,
+    JobHandler,
+    JobRequest,
+    JobView,
+    Lease,
+    Outcome,
+)
+from app.orchestration.worker import Worker
+
+__all__ = [
+    "Artifact",
+    "JobContext",
+    "JobEvent",
+    "JobHandler",
+    "JobRequest",
+    "JobView",
+    "Jobs",
+    "Lease",
+    "Lifecycle",
+    "Outcome",
+    "RunContext",
+    "Worker",
+]

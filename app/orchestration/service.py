@@ -1,0 +1,134 @@
+"""The facade of jobs: submit, look, cancel, follow."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import orjson
+
+from app.billing import Billing, Hold
+from app.kernel.errors import AppError, Code
+from app.kernel.ids import new_id
+from app.kernel.principal import Principal
+from app.kernel.uow import Transactions, UnitOfWork
+from app.kernel.wakeups import Wakeups
+from app.orchestration import store
+from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle, job_topic
+from app.orchestration.states import TERMINAL_EVENTS
+from app.orchestration.types import JobEvent, JobRequest, JobView
+
+_ENDS = frozenset(TERMINAL_EVENTS.values())
+
+
+def _request_hash(request: JobRequest) -> bytes:
+    body = {"kind": request.kind, "definition": dict(request.definition)}
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+class Jobs:
+    """Jobs of users. A job is inserted, and its credits are held, in the caller's transaction."""
+
+    def __init__(
+        self,
+        billing: Billing,
+        lifecycle: Lifecycle,
+        transactions: Transactions,
+        wakeups: Wakeups,
+        poll_s: float = 1.0,
+    ) -> None:
+        self._billing = billing
+        self._lifecycle = lifecycle
+        self._transactions = transactions
+        self._wakeups = wakeups
+        self._poll_s = poll_s
+
+    async def submit(self, uow: UnitOfWork, request: JobRequest) -> JobView:
+        """Queue a job and hold its price, both or neither.
+
+        The same idempotency key with the same request gives the same job; with another request
+        it raises `idempotency_mismatch`. Raises `insufficient_credits` and leaves no job.
+        """
+        digest = _request_hash(request)
+        job_id = new_id()
+        if not await store.insert_job(uow, job_id, request, digest):
+            return await self._earlier(uow, request, digest)
+        await self._billing.hold(uow, Hold(job_id, request.user_id, request.price.amount_micro))
+        await store.enqueue(uow, job_id, request)
+        job = await self.get(uow, job_id)
+        data = {"kind": request.kind, "price_micro": request.price.amount_micro}
+        await self._lifecycle.append(uow, job, "job.queued", data)
+        uow.after_commit(lambda: self._wakeups.wake(JOBS_TOPIC))
+        return job
+
+    async def _earlier(self, uow: UnitOfWork, request: JobRequest, digest: bytes) -> JobView:
+        assert request.idempotency_key is not None
+        found = await store.find_by_key(uow, request.user_id, request.idempotency_key)
+        if found is None:
+            raise AppError(Code.CONFLICT, "A request with this key is being handled; try again.")
+        if found[1] != digest:
+            raise AppError(
+                Code.IDEMPOTENCY_MISMATCH,
+                "This idempotency key was used with another request.",
+                hint="Use a new key for a new request.",
+                details={"job_id": str(found[0])},
+            )
+        return await self.get(uow, found[0])
+
+    async def get(self, uow: UnitOfWork, job_id: UUID) -> JobView:
+        """A job of the principal's user, or `not_found`."""
+        job = await store.get(uow, job_id, uow.principal.user_id)
+        if job is None:
+            raise AppError(Code.NOT_FOUND, f"There is no job {job_id}.")
+        return job
+
+    async def list(
+        self, uow: UnitOfWork, user_id: UUID, limit: int = 50, before: UUID | None = None
+    ) -> list[JobView]:
+        """A user's jobs, newest first, at most 200; `before` continues after a page's last id."""
+        return await store.list_jobs(uow, user_id, max(1, min(limit, 200)), before)
+
+    async def cancel(self, uow: UnitOfWork, job_id: UUID) -> JobView:
+        """Cancel a job: at once if it waits, at its next step if it runs."""
+        job = await self.get(uow, job_id)
+        is_leased = await store.lock_queued(uow, job_id, job.user_id)
+        if is_leased is None:
+            raise AppError(Code.JOB_FINISHED, f"Job {job_id} has ended as {job.status}.")
+        if is_leased:
+            await store.request_cancel(uow, job_id)
+            uow.after_commit(lambda: self._wakeups.wake(f"cancel:{job_id}"))
+        else:
+            await self._lifecycle.cancel(uow, job)
+        return await self.get(uow, job_id)
+
+    async def events(
+        self, uow: UnitOfWork, job_id: UUID, after_seq: int = 0, limit: int = 500
+    ) -> list[JobEvent]:
+        """A page of the trace, in order, at most 1,000 lines; `not_found` if not the user's."""
+        await self.get(uow, job_id)
+        return await store.events(
+            uow, job_id, uow.principal.user_id, after_seq, max(1, min(limit, 1000))
+        )
+
+    async def follow(
+        self, principal: Principal, job_id: UUID, after_seq: int = 0
+    ) -> AsyncIterator[JobEvent]:
+        """The trace as it grows, up to the line that ends the job. Leaving it harms nothing."""
+        topic = job_topic(job_id)
+        while True:
+            ticket = self._wakeups.ticket(topic)
+            async with self._transactions.begin(principal) as uow:
+                page = await self.events(uow, job_id, after_seq)
+                is_over = not page and (await self.get(uow, job_id)).is_terminal
+            for event in page:
+                after_seq = event.seq
+                yield event
+                if event.kind in _ENDS:
+                    return
+            if is_over:
+                return
+            if not page:
+                await self._wakeups.wait(topic, ticket, self._poll_s)
+
+    async def depth(self, uow: UnitOfWork) -> tuple[int, float]:
+        """Jobs in the queue and the age in seconds of the oldest that waits."""
+        return await store.queue_depth(uow)

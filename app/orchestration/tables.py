@@ -1,0 +1,106 @@
+"""Tables of jobs. A job's row is inserted once and updated once, at its end; the narrow queue
+row beside it carries lease, fencing token and retries while the job lives, and is then deleted.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.kernel.rls import Base, own_rows
+from app.orchestration.states import STATUSES
+
+_NOW = text("now()")
+_STATUS_LIST = ", ".join(f"'{status}'" for status in STATUSES)
+
+
+class ProcessingJobRow(Base):
+    """A job. `status` here is Queued until the end; the view `app.jobs` shows it live."""
+
+    __tablename__ = "processing_jobs"
+    __policy__ = own_rows()
+    __table_args__ = (
+        CheckConstraint(f"status in ({_STATUS_LIST})", name="status"),
+        Index("ix_processing_jobs_user_id_job_id", "user_id", "job_id"),
+        Index(
+            "uq_processing_jobs_idempotency",
+            "user_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key is not null"),
+        ),
+    )
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    project_id: Mapped[UUID | None]
+    kind: Mapped[str] = mapped_column(Text)
+    workflow_definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    status: Mapped[str] = mapped_column(Text, server_default=text("'Queued'"))
+    price_micro: Mapped[int] = mapped_column(BigInteger)
+    price_version: Mapped[int]
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
+    request_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    start_time: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
+    end_time: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    final_output: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
+class JobQueueRow(Base):
+    """A job that has not ended. `attempt` grows with every claim and is the fencing token;
+    `lease_until` is in no index, so that heartbeats stay HOT.
+    """
+
+    __tablename__ = "job_queue"
+    __policy__ = own_rows()
+    __table_args__ = (
+        Index("ix_job_queue_ready", text("priority desc"), "run_at"),
+        {"postgresql_with": {"fillfactor": 70}},
+    )
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    run_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
+    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    worker: Mapped[str | None] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    is_cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class JobEventRow(Base):
+    """The trace of a job: append-only, numbered per job, the one source for UI, meter and audit."""
+
+    __tablename__ = "job_events"
+    __policy__ = own_rows()
+    __table_args__ = (
+        Index(
+            "uq_job_events_once",
+            "job_id",
+            "once",
+            unique=True,
+            postgresql_where=text("once is not null"),
+        ),
+    )
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    once: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=text("clock_timestamp()")
+    )

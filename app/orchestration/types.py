@@ -1,0 +1,125 @@
+"""Values of orchestration: what is asked for, what is shown, what a handler gives back."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from app.billing import Quote
+from app.kernel.errors import AppError
+from app.kernel.principal import Principal
+from app.kernel.uow import UnitOfWork
+from app.orchestration.states import TERMINAL
+from app.storage import Blob
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A run to be queued. `definition` is JSON and is kept as it is; `price` is what it may cost."""
+
+    user_id: UUID
+    kind: str
+    definition: Mapping[str, Any]
+    price: Quote
+    project_id: UUID | None = None
+    idempotency_key: str | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as its owner sees it. `charged_micro` is None until it has ended."""
+
+    job_id: UUID
+    user_id: UUID
+    project_id: UUID | None
+    kind: str
+    status: str
+    definition: Mapping[str, Any]
+    price_micro: int
+    charged_micro: int | None
+    attempt: int
+    start_time: datetime
+    end_time: datetime | None
+    final_output: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One line of a job's trace; `seq` starts at 1 and has no gaps."""
+
+    job_id: UUID
+    seq: int
+    kind: str
+    data: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A job claimed by a worker. `attempt` is the fencing token."""
+
+    job: JobView
+    attempt: int
+    failures: int
+    is_cancel_requested: bool
+
+    @property
+    def job_id(self) -> UUID:
+        """The job's id."""
+        return self.job.job_id
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file a handler leaves behind: its bytes are stored, the row comes with the job's end."""
+
+    blob: Blob
+    name: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a run: a success is charged, anything else is not."""
+
+    is_success: bool
+    output: Mapping[str, Any]
+    error: AppError | None = None
+    files: Sequence[Artifact] = field(default_factory=tuple)
+
+
+class JobContext(Protocol):
+    """What a handler may do in the middle of a job."""
+
+    @property
+    def job(self) -> JobView: ...
+
+    @property
+    def principal(self) -> Principal: ...
+
+    async def emit(
+        self, kind: str, data: Mapping[str, Any], *, once: str | None = None
+    ) -> None: ...
+
+    async def call_tool(
+        self, name: str, arguments: Mapping[str, Any], *, key: str
+    ) -> dict[str, Any]: ...
+
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]: ...
+
+    def is_cancelled(self) -> bool: ...
+
+
+class JobHandler(Protocol):
+    """Runs jobs of one kind; registered in wiring."""
+
+    async def run(self, ctx: JobContext) -> Outcome: ...

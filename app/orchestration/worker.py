@@ -1,0 +1,216 @@
+"""The worker: claims jobs under a lease, renews it while they run, and ends each one once."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.billing import Billing
+from app.kernel.errors import AppError, Code
+from app.kernel.principal import SERVICE
+from app.kernel.settings import Settings
+from app.kernel.telemetry import Metrics
+from app.kernel.uow import Transactions
+from app.kernel.wakeups import Wakeups
+from app.orchestration import store
+from app.orchestration.context import RunContext
+from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
+from app.orchestration.types import JobHandler, Lease, Outcome
+from app.proxy import ToolProxy
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Run:
+    lease: Lease
+    context: RunContext
+    task: asyncio.Task[None]
+
+
+def _reason(error: Exception) -> AppError:
+    if isinstance(error, AppError):
+        return error
+    return AppError(Code.INTERNAL, f"The run failed: {type(error).__name__}.")
+
+
+class Worker:
+    """Runs jobs until told to stop. Any number of workers may share a database."""
+
+    def __init__(
+        self,
+        *,
+        transactions: Transactions,
+        wakeups: Wakeups,
+        lifecycle: Lifecycle,
+        billing: Billing,
+        proxy: ToolProxy,
+        handlers: Mapping[str, JobHandler],
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self._transactions = transactions
+        self._wakeups = wakeups
+        self._lifecycle = lifecycle
+        self._billing = billing
+        self._proxy = proxy
+        self._handlers = handlers
+        self._settings = settings
+        self._metrics = metrics
+        self._runs: dict[UUID, _Run] = {}
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self.is_ready = False
+
+    async def run(self) -> None:
+        """Work until cancelled; then stop the running jobs and give their leases back."""
+        heartbeat = asyncio.create_task(self._heartbeat(), name="worker-heartbeat")
+        try:
+            while True:
+                ticket = self._wakeups.ticket(JOBS_TOPIC)
+                if not await self._claim():
+                    await self._wakeups.wait(JOBS_TOPIC, ticket, self._settings.poll_seconds)
+        finally:
+            self.is_ready = False
+            heartbeat.cancel()
+            await self._stop_runs()
+            with contextlib.suppress(asyncio.CancelledError):
+                await heartbeat
+
+    async def _claim(self) -> int:
+        free = self._settings.worker_concurrency - len(self._runs)
+        if free <= 0:
+            return 0
+        try:
+            async with self._transactions.begin(SERVICE) as uow:
+                leases = await store.claim(
+                    uow, list(self._handlers), free, self._settings.lease_seconds, self._name
+                )
+        except AppError as error:
+            _log.warning("cannot claim jobs", extra={"reason": error.message})
+            return 0
+        self.is_ready = True
+        for lease in leases:
+            self._start(lease)
+        return len(leases)
+
+    def _start(self, lease: Lease) -> None:
+        context = RunContext(lease, self._transactions, self._lifecycle, self._proxy, self._billing)
+        task = asyncio.create_task(self._guard(lease, context), name=f"job-{lease.job_id}")
+        self._runs[lease.job_id] = _Run(lease, context, task)
+
+    async def _guard(self, lease: Lease, context: RunContext) -> None:
+        try:
+            with self._metrics.job_seconds.time():
+                await self._run_one(lease, context)
+        except asyncio.CancelledError:
+            with contextlib.suppress(AppError):
+                await self._stopped(lease, context)
+        except AppError as error:
+            # The lease is lost or the database is away: whoever leases the job next goes on.
+            _log.warning("run abandoned", extra={"job": str(lease.job_id), "code": error.code})
+        except Exception:
+            _log.exception("run abandoned", extra={"job": str(lease.job_id)})
+        finally:
+            self._runs.pop(lease.job_id, None)
+            self._wakeups.wake(JOBS_TOPIC)
+
+    async def _run_one(self, lease: Lease, context: RunContext) -> None:
+        if lease.is_cancel_requested:
+            await self._cancel(lease)
+            return
+        if lease.failures >= self._settings.max_attempts:
+            await self._bury(lease, AppError(Code.LEASE_LOST, "Its workers died while running it."))
+            return
+        await context.emit("job.started", {"attempt": lease.attempt, "worker": self._name})
+        try:
+            outcome = await self._handlers[lease.job.kind].run(context)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the border of foreign code
+            await self._failed(lease, error)
+            return
+        async with self._transactions.begin(SERVICE) as uow:
+            await self._lifecycle.finish(uow, lease, outcome)
+        self._metrics.jobs_total.labels("Success" if outcome.is_success else "Failed").inc()
+
+    async def _failed(self, lease: Lease, error: Exception) -> None:
+        reason = _reason(error)
+        if reason.code is Code.LEASE_LOST:
+            raise reason
+        if isinstance(error, AppError) and not error.is_retryable:
+            await self._fail(lease, error)
+            return
+        _log.warning(
+            "run failed",
+            extra={"job": str(lease.job_id), "code": reason.code},
+            exc_info=None if isinstance(error, AppError) else error,
+        )
+        if lease.failures + 1 >= self._settings.max_attempts:
+            await self._bury(lease, reason)
+            return
+        delay = self._settings.backoff_seconds * 2**lease.failures * random.uniform(0.75, 1.25)
+        async with self._transactions.begin(SERVICE) as uow:
+            await self._lifecycle.retry(uow, lease, reason, min(delay, 3600.0))
+        self._metrics.jobs_total.labels("Retrying").inc()
+
+    async def _fail(self, lease: Lease, error: AppError) -> None:
+        async with self._transactions.begin(SERVICE) as uow:
+            await self._lifecycle.finish(uow, lease, Outcome(False, {}, error))
+        self._metrics.jobs_total.labels("Failed").inc()
+
+    async def _bury(self, lease: Lease, cause: AppError) -> None:
+        error = AppError(
+            Code.ATTEMPTS_EXHAUSTED,
+            f"The job failed {self._settings.max_attempts} times; nothing was charged.",
+            hint="The cause is in `details`; submit the job again once it is mended.",
+            details={"cause": cause.as_dict()},
+        )
+        async with self._transactions.begin(SERVICE) as uow:
+            await self._lifecycle.bury(uow, lease, error)
+        self._metrics.jobs_total.labels("Dead").inc()
+
+    async def _cancel(self, lease: Lease) -> None:
+        async with self._transactions.begin(SERVICE) as uow:
+            await self._lifecycle.cancel_running(uow, lease)
+        self._metrics.jobs_total.labels("Cancelled").inc()
+
+    async def _stopped(self, lease: Lease, context: RunContext) -> None:
+        if context.is_cancelled():
+            await self._cancel(lease)
+            return
+        async with self._transactions.begin(SERVICE) as uow:
+            await store.give_back(uow, lease.job_id, lease.attempt, delay_s=0, is_failure=False)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_seconds / 3)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        held = {run.lease.job_id: run.lease.attempt for run in self._runs.values()}
+        try:
+            async with self._transactions.begin(SERVICE) as uow:
+                depth, age = await store.queue_depth(uow)
+                alive = await store.renew(uow, held, self._settings.lease_seconds) if held else {}
+        except AppError as error:
+            _log.warning("cannot renew leases", extra={"reason": error.message})
+            return
+        self._metrics.queue_depth.set(depth)
+        self._metrics.queue_oldest_seconds.set(age)
+        for job_id in held:
+            run = self._runs.get(job_id)
+            if run is not None and alive.get(job_id, True):
+                if job_id in alive:
+                    run.context.cancel()
+                run.task.cancel()
+
+    async def _stop_runs(self) -> None:
+        tasks = [run.task for run in self._runs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
