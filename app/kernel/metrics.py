@@ -1,0 +1,87 @@
+"""Prometheus metrics of one process, with labels that cannot grow without bound."""
+
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MICRO = 1_000_000
+_LONG = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
+
+
+class _Bounded:
+    """Lets the first `limit` values of a label through; the rest become `other`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._seen: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        if value in self._seen:
+            return value
+        if len(self._seen) >= self._limit:
+            return "other"
+        self._seen.add(value)
+        return value
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own. Labels are bounded.
+
+    Routes are templates (`/v1/jobs/{job_id}`), never paths; tools are names the registry knows.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self._routes, self._tools = _Bounded(200), _Bounded(500)
+        self._requests = counter(
+            "http_requests", "HTTP requests answered", ["method", "route", "status"]
+        )
+        self._request_time = histogram("http_request_seconds", "Time to answer", ["route"])
+        self._calls = counter("tool_calls", "Tool calls", ["tool", "outcome"])
+        self._call_time = histogram("tool_call_seconds", "Time of a tool call", ["tool"])
+        self._jobs = counter("jobs", "Jobs ended, by final status", ["status"])
+        self._job_time = histogram("job_seconds", "Start to end of a job", buckets=_LONG)
+        self._depth = gauge("queue_depth", "Jobs waiting to run")
+        self._oldest = gauge("queue_oldest_seconds", "Age of the oldest waiting job")
+        self._captured = counter("credits_captured", "Credits captured")
+        self._sandbox = gauge("sandbox_up", "1 if code can be isolated and run")
+        self._hub = gauge("hub_up", "1 if the database answers")
+
+    def observe_http(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One answered request."""
+        known, route = method if method in _METHODS else "OTHER", self._routes(route)
+        self._requests.labels(known, route, str(status)).inc()
+        self._request_time.labels(route).observe(seconds)
+
+    def observe_tool(self, tool: str, outcome: str, seconds: float) -> None:
+        """One tool call; `outcome` is `ok` or an error code."""
+        tool = self._tools(tool)
+        self._calls.labels(tool, outcome).inc()
+        self._call_time.labels(tool).observe(seconds)
+
+    def observe_job(self, status: str, seconds: float) -> None:
+        """One job that reached its final status."""
+        self._jobs.labels(status).inc()
+        self._job_time.observe(seconds)
+
+    def observe_queue(self, depth: int, oldest_seconds: float) -> None:
+        """The queue as it is now."""
+        self._depth.set(depth)
+        self._oldest.set(oldest_seconds)
+
+    def observe_capture(self, amount_micro: int) -> None:
+        """Credits captured, given in micro-credits, shown in credits."""
+        self._captured.inc(amount_micro / _MICRO)
+
+    def observe_health(self, *, is_hub_up: bool, is_sandbox_up: bool) -> None:
+        """The state of what the process depends on."""
+        self._hub.set(is_hub_up)
+        self._sandbox.set(is_sandbox_up)
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus's text format."""
+        return generate_latest(self.registry)

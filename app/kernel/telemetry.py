@@ -1,0 +1,97 @@
+"""What the process tells about itself: JSON logs without secrets, and its metrics."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from app.kernel.metrics import Metrics
+
+__all__ = ["JsonFormatter", "Metrics", "configure_logging", "request_id", "scrub"]
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+_HIDDEN = "***"
+_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"uaol_[A-Za-z0-9_-]{32,}"), "uaol_" + _HIDDEN),
+    (re.compile(r"\b(sk-|whsec_)[A-Za-z0-9_-]{16,}"), r"\1" + _HIDDEN),
+    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]+"), r"\1" + _HIDDEN),
+    (re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?)[^\"',;\r\n]+"), r"\1" + _HIDDEN),
+    # Up to the last @ of the word: passwords in DSNs are not always percent-encoded.
+    (re.compile(r"(://[^\s:/@\"']*:)[^\s\"']+(?=@)"), r"\1" + _HIDDEN),
+    (
+        re.compile(
+            r"(?i)([\w-]*(?:password|passwd|pwd|secret|api[_-]?key|token|signature)"
+            r"[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&)}\]]+"
+        ),
+        r"\1" + _HIDDEN,
+    ),
+)
+_SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|api_?key|token|authorization|cookie)$")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def scrub(text: str) -> str:
+    """`text` with API keys, bearer tokens, passwords and link signatures hidden."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    # File names can hold bytes that are not UTF-8; a log line cannot.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _clean(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if value.bit_length() < 64 else str(value)
+    if _SECRET_FIELD.search(name):
+        return _HIDDEN
+    if isinstance(value, Mapping):
+        return {str(key): _clean(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean("", item) for item in value]
+    return scrub(str(value))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: ts, level, logger, message, request_id, then the extra fields.
+
+    Secrets are hidden here, not in a filter: a filter of a logger does not see the records of
+    the loggers below it, and tracebacks are text only once they are formatted.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        body: dict[str, Any] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": scrub(record.getMessage()),
+        }
+        if (current := request_id.get()) is not None:
+            body["request_id"] = current
+        if record.exc_info:
+            body["exception"] = scrub(self.formatException(record.exc_info))
+        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        body |= {key: _clean(key, value) for key, value in extra.items() if key not in body}
+        return orjson.dumps(body).decode()
+
+
+class _JsonHandler(logging.StreamHandler[Any]):
+    """The process's own handler; a class, so that configuring twice does not double the lines."""
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Send every log record of the process to standard error as one line of JSON."""
+    handler = _JsonHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers = [kept for kept in root.handlers if not isinstance(kept, _JsonHandler)]
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
