@@ -1,0 +1,123 @@
+"""The facade: tests the walls before the first task and refuses where they do not stand."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from app.kernel.errors import AppError, Code
+from app.sandbox.policy import check_requirements, check_spec
+from app.sandbox.probes import self_test
+from app.sandbox.types import (
+    Capabilities,
+    Executor,
+    IsolationError,
+    Limits,
+    SandboxStatus,
+    TaskResult,
+    TaskSpec,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    executor: Executor
+    capabilities: Capabilities
+
+
+class Sandbox:
+    """Runs tasks on the first executor whose self-test passes; never on anything weaker."""
+
+    def __init__(self, executors: Sequence[Executor], limits: Limits | None = None) -> None:
+        """`limits` is the ceiling for every task and the default of `new_limits`."""
+        self._executors = tuple(executors)
+        self._limits = limits or Limits()
+        self._chosen: _Chosen | None = None
+        self._status = SandboxStatus(False, reason="The sandbox has not been started.")
+
+    async def start(self) -> SandboxStatus:
+        """Test the executors in order, keep the first that stands, and say how it went."""
+        verdicts = []
+        for executor in self._executors:
+            verdict = await self._examine(executor)
+            if verdict.available:
+                self._status = verdict
+                return verdict
+            await executor.close()
+            verdicts.append(verdict)
+        self._status = _refusal(verdicts)
+        logger.warning("sandbox unavailable: %s", self._status.reason)
+        return self._status
+
+    def status(self) -> SandboxStatus:
+        """The verdict of the last self-test."""
+        return self._status
+
+    def capabilities(self) -> Capabilities:
+        """What the chosen executor promises. Raises AppError(SANDBOX_UNAVAILABLE)."""
+        return self._ready().capabilities
+
+    def new_limits(self, *, wall_s: float | None = None) -> Limits:
+        """The default limits, with the wall time cut to `wall_s` where that is shorter."""
+        if wall_s is None:
+            return self._limits
+        return replace(self._limits, wall_s=min(wall_s, self._limits.wall_s))
+
+    async def run(self, spec: TaskSpec) -> TaskResult:
+        """Run one task in a sandbox of its own.
+
+        Raises AppError: SANDBOX_UNAVAILABLE, INVALID_INPUT, SANDBOX_REQUIREMENT_UNKNOWN.
+        What the code itself does wrong is a status of the result.
+        """
+        chosen = self._ready()
+        check_spec(spec, self._limits)
+        known = chosen.capabilities
+        check_requirements(spec.requirements, known.distributions, known.python)
+        try:
+            return await chosen.executor.run(spec)
+        except IsolationError as error:
+            raise _unavailable(error.reason, error.hint) from error
+
+    async def cancel(self, task_id: str) -> None:
+        """Kill a running task; an unknown id is ignored."""
+        if self._chosen:
+            await self._chosen.executor.cancel(task_id)
+
+    async def close(self) -> None:
+        """Kill what still runs."""
+        self._chosen = None
+        self._status = SandboxStatus(False, reason="The sandbox has been closed.")
+        await asyncio.gather(*(executor.close() for executor in self._executors))
+
+    async def _examine(self, executor: Executor) -> SandboxStatus:
+        try:
+            capabilities = await executor.capabilities()
+            verdict = await self_test(executor)
+        except IsolationError as error:
+            return SandboxStatus(False, executor.name, error.reason, error.hint)
+        if verdict.available:
+            self._chosen = _Chosen(executor, capabilities)
+        return verdict
+
+    def _ready(self) -> _Chosen:
+        if self._chosen is None:
+            raise _unavailable(self._status.reason, self._status.hint)
+        return self._chosen
+
+
+def _refusal(verdicts: Sequence[SandboxStatus]) -> SandboxStatus:
+    if not verdicts:
+        return SandboxStatus(False, reason="No sandbox executor is configured.")
+    reasons = " ".join(dict.fromkeys(verdict.reason for verdict in verdicts))
+    hints = " ".join(dict.fromkeys(verdict.hint for verdict in verdicts if verdict.hint))
+    return SandboxStatus(False, None, reasons, hints, verdicts[-1].probes)
+
+
+def _unavailable(reason: str, hint: str) -> AppError:
+    return AppError(
+        Code.SANDBOX_UNAVAILABLE,
+        f"Code cannot be isolated on this machine: {reason}",
+        hint=hint or "Start the sandbox first; `uaol doctor` shows its self-test.",
+    )
