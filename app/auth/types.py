@@ -1,0 +1,61 @@
+"""What auth hands out."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, get_args
+from uuid import UUID
+
+Tier = Literal["Free", "Pro", "Enterprise"]
+TIERS: tuple[str, ...] = get_args(Tier)
+USER_CREATED = "auth.user_created"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person."""
+
+    user_id: UUID
+    email: str
+    subscription_tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A user's named folder of jobs and files."""
+
+    project_id: UUID
+    user_id: UUID
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key without its secret. `prefix` is enough for its owner to know it again."""
+
+    key_id: UUID
+    name: str
+    prefix: str
+    scopes: frozenset[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key with its secret, which exists nowhere else and cannot be shown again."""
+
+    secret: str = field(repr=False)
+    key: ApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a key's row says about who presents it."""
+
+    key_id: UUID
+    user_id: UUID
+    project_id: UUID | None
+    scopes: frozenset[str]
+    expires_at: datetime | None
