@@ -157,7 +157,7 @@ async def wallet(uow: UnitOfWork, user_id: UUID) -> Wallet | None:
         {"user": user_id},
     )
     row = rows.one_or_none()
-    return None if row is None else Wallet(**row._mapping)
+    return None if row is None else Wallet(*row)
 
 
 async def latest_price(uow: UnitOfWork, kind: PriceKind, name: str) -> Price | None:
@@ -170,7 +170,7 @@ async def latest_price(uow: UnitOfWork, kind: PriceKind, name: str) -> Price | N
         {"kind": kind, "name": name},
     )
     row = rows.one_or_none()
-    return None if row is None else Price(**row._mapping)
+    return None if row is None else Price(*row)
 
 
 async def insert_price(uow: UnitOfWork, price: Price) -> None:

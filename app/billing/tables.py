@@ -35,6 +35,7 @@ class HoldRow(Base):
 
     __tablename__ = "hold"
     __policy__ = own_rows()
+    __is_append_only__ = True
     __table_args__ = (CheckConstraint("amount_micro >= 0", name="amount"),)
     hold_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(index=True)
@@ -47,6 +48,7 @@ class SettlementRow(Base):
 
     __tablename__ = "settlement"
     __policy__ = own_rows()
+    __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("kind in ('captured', 'released')", name="kind"),
         CheckConstraint("captured_micro >= 0 and released_micro >= 0", name="amounts"),
@@ -64,6 +66,7 @@ class TransferRow(Base):
 
     __tablename__ = "transfer"
     __policy__ = own_rows()
+    __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("amount_micro > 0", name="amount"),
         CheckConstraint("debit <> credit", name="accounts"),
@@ -105,6 +108,7 @@ class UsageEventRow(Base):
 
     __tablename__ = "usage_event"
     __policy__ = own_rows()
+    __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("kind in ('tool', 'sandbox', 'llm')", name="kind"),
         Index("uq_usage_event_key", "job_id", "key", unique=True),

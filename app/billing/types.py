@@ -13,19 +13,19 @@ PriceKind = Literal["template", "tool"]
 SettlementKind = Literal["captured", "released"]
 
 
-def to_micro(credits: str | int | float | Decimal) -> int:
+def to_micro(amount: str | int | float | Decimal) -> int:
     """Micro-credits of a decimal number of credits; more than six places is an error."""
     try:
-        amount = Decimal(str(credits)) * MICRO
+        micro = Decimal(str(amount)) * MICRO
     except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount != amount.to_integral_value() or amount < 0:
+        micro = Decimal("NaN")
+    if not micro.is_finite() or micro != micro.to_integral_value() or micro < 0:
         raise AppError(
             Code.INVALID_INPUT,
-            f"{credits!r} is not an amount of credits.",
+            f"{amount!r} is not an amount of credits.",
             hint="Use a number >= 0 with at most six decimal places.",
         )
-    return int(amount)
+    return int(micro)
 
 
 def credits_text(amount_micro: int) -> str:

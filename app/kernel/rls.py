@@ -12,6 +12,7 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.orm import DeclarativeBase
 
 SCHEMA = "app"
+_ALL_RIGHTS = "select, insert, update, delete"
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -49,31 +50,41 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(schema=SCHEMA, naming_convention=_NAMES)
     __policy__: ClassVar[Policy]
+    #: Rows are inserted and read, never changed: not even the platform may update or delete.
+    __is_append_only__: ClassVar[bool] = False
+
+
+def class_of(table: Table) -> type[Base]:
+    """The class that declares a table."""
+    for mapper in Base.registry.mappers:
+        if mapper.local_table is table:
+            declared: type[Base] = mapper.class_
+            return declared
+    raise LookupError(f"no class declares the table {table.fullname}")
 
 
 def policy_of(table: Table) -> Policy:
     """The declared policy of a mapped table; a table without one is an error."""
-    for mapper in Base.registry.mappers:
-        if mapper.local_table is table:
-            policy = getattr(mapper.class_, "__policy__", None)
-            if isinstance(policy, Policy):
-                return policy
+    policy = getattr(class_of(table), "__policy__", None)
+    if isinstance(policy, Policy):
+        return policy
     raise LookupError(f"table {table.fullname} declares no __policy__")
 
 
 def statements(table: Table) -> list[str]:
     """The SQL that puts a table under row-level security, in order."""
     name, policy = f"{SCHEMA}.{table.name}", policy_of(table)
+    rights = "select, insert" if class_of(table).__is_append_only__ else _ALL_RIGHTS
     sql = [
         f"alter table {name} enable row level security",
         f"alter table {name} force row level security",
-        f"grant select, insert, update, delete on {name} to service_role",
+        f"grant {rights} on {name} to service_role",
         f"create policy service_all on {name} to service_role using (true) with check (true)",
     ]
     if policy.condition is not None:
+        reader = f"create policy reader_select on {name} for select to authenticated"
         sql += [
             f"grant select on {name} to authenticated",
-            f"create policy reader_select on {name} for select to authenticated"
-            f" using ({policy.condition})",
+            f"{reader} using ({policy.condition})",
         ]
     return sql

@@ -56,7 +56,7 @@ class RunContext:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[UnitOfWork]:
-        """A transaction of the platform for the owner; `lease_lost` if another worker has the job."""
+        """The platform's transaction for the owner; `lease_lost` if another worker has the job."""
         async with self._transactions.begin(self._principal.elevated()) as uow:
             await self._lifecycle.fence(uow, self._lease)
             yield uow

@@ -14,6 +14,7 @@ from app.orchestration.types import Artifact, JobView, Lease, Outcome
 from app.storage import Storage
 
 JOBS_TOPIC = "jobs"
+CANCELS_TOPIC = "cancels"
 
 
 def job_topic(job_id: UUID) -> str:

@@ -1,7 +1,7 @@
 """The facade of jobs: submit, look, cancel, follow."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import orjson
@@ -13,7 +13,7 @@ from app.kernel.principal import Principal
 from app.kernel.uow import Transactions, UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
-from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle, job_topic
+from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle, job_topic
 from app.orchestration.states import TERMINAL_EVENTS
 from app.orchestration.types import JobEvent, JobRequest, JobView
 
@@ -83,7 +83,7 @@ class Jobs:
 
     async def list(
         self, uow: UnitOfWork, user_id: UUID, limit: int = 50, before: UUID | None = None
-    ) -> list[JobView]:
+    ) -> Sequence[JobView]:
         """A user's jobs, newest first, at most 200; `before` continues after a page's last id."""
         return await store.list_jobs(uow, user_id, max(1, min(limit, 200)), before)
 
@@ -95,14 +95,14 @@ class Jobs:
             raise AppError(Code.JOB_FINISHED, f"Job {job_id} has ended as {job.status}.")
         if is_leased:
             await store.request_cancel(uow, job_id)
-            uow.after_commit(lambda: self._wakeups.wake(f"cancel:{job_id}"))
+            uow.after_commit(lambda: self._wakeups.wake(CANCELS_TOPIC))
         else:
             await self._lifecycle.cancel(uow, job)
         return await self.get(uow, job_id)
 
     async def events(
         self, uow: UnitOfWork, job_id: UUID, after_seq: int = 0, limit: int = 500
-    ) -> list[JobEvent]:
+    ) -> Sequence[JobEvent]:
         """A page of the trace, in order, at most 1,000 lines; `not_found` if not the user's."""
         await self.get(uow, job_id)
         return await store.events(

@@ -5,7 +5,6 @@ same statement. Leases use the database's clock only. Lock order: queue rows, th
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -14,16 +13,9 @@ from app.kernel.uow import UnitOfWork
 from app.orchestration.types import JobEvent, JobRequest, JobView, Lease
 
 _VIEW = """
-select j.job_id, j.user_id, j.project_id, j.kind, j.workflow_definition as definition,
-  case when j.end_time is not null then j.status
-    when q.lease_until > now() then 'Running'
-    when q.failures > 0 or q.attempt > 0 then 'Retrying'
-    else j.status end as status,
-  j.price_micro, s.captured_micro as charged_micro, coalesce(q.attempt, 0) as attempt,
-  j.start_time, j.end_time, j.final_output, j.error
-from app.processing_jobs j
-left join app.job_queue q on q.job_id = j.job_id
-left join app.settlement s on s.hold_id = j.job_id
+select job_id, user_id, project_id, kind, workflow_definition as definition, status, price_micro,
+  charged_micro, attempt, start_time, end_time, final_output, error
+from app.jobs j
 """
 
 _CLAIM = """
@@ -45,24 +37,6 @@ select :job, 1 + coalesce((select max(seq) from app.job_events where job_id = :j
   :user, :kind, :data, cast(:once as text)
 on conflict (job_id, once) where once is not null do nothing
 """
-
-
-def _view(row: Any) -> JobView:
-    return JobView(
-        job_id=row.job_id,
-        user_id=row.user_id,
-        project_id=row.project_id,
-        kind=row.kind,
-        status=row.status,
-        definition=row.definition,
-        price_micro=row.price_micro,
-        charged_micro=row.charged_micro,
-        attempt=row.attempt,
-        start_time=row.start_time,
-        end_time=row.end_time,
-        final_output=row.final_output,
-        error=row.error,
-    )
 
 
 async def insert_job(
@@ -128,7 +102,7 @@ async def get(uow: UnitOfWork, job_id: UUID, user_id: UUID | None) -> JobView | 
         {"job": job_id, "user": user_id},
     )
     row = rows.one_or_none()
-    return None if row is None else _view(row)
+    return None if row is None else JobView(*row)
 
 
 async def list_jobs(
@@ -140,7 +114,7 @@ async def list_jobs(
         " order by j.job_id desc limit :limit",
         {"user": user_id, "before": before, "limit": limit},
     )
-    return [_view(row) for row in rows]
+    return [JobView(*row) for row in rows]
 
 
 async def claim(
@@ -155,7 +129,7 @@ async def claim(
         return []
     jobs = await uow.execute(_VIEW + " where j.job_id = any(:ids)", {"ids": list(claimed)})
     return [
-        Lease(_view(job), row.attempt, row.failures, row.is_cancel_requested)
+        Lease(JobView(*job), row.attempt, row.failures, row.is_cancel_requested)
         for job in jobs
         for row in [claimed[job.job_id]]
     ]

@@ -86,6 +86,7 @@ class JobEventRow(Base):
 
     __tablename__ = "job_events"
     __policy__ = own_rows()
+    __is_append_only__ = True
     __table_args__ = (
         Index(
             "uq_job_events_once",

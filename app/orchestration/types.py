@@ -17,7 +17,7 @@ from app.storage import Blob
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A run to be queued. `definition` is JSON and is kept as it is; `price` is what it may cost."""
+    """A run to be queued; `definition` is JSON kept as it is, `price` is what it may cost."""
 
     user_id: UUID
     kind: str

@@ -19,7 +19,7 @@ from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.context import RunContext
-from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
+from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle
 from app.orchestration.types import JobHandler, Lease, Outcome
 from app.proxy import ToolProxy
 
@@ -113,7 +113,7 @@ class Worker:
         except AppError as error:
             # The lease is lost or the database is away: whoever leases the job next goes on.
             _log.warning("run abandoned", extra={"job": str(lease.job_id), "code": error.code})
-        except Exception:
+        except Exception:  # noqa: BLE001 - the lease runs out and the job is claimed again
             _log.exception("run abandoned", extra={"job": str(lease.job_id)})
         finally:
             self._runs.pop(lease.job_id, None)
@@ -188,8 +188,9 @@ class Worker:
 
     async def _heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.lease_seconds / 3)
+            ticket = self._wakeups.ticket(CANCELS_TOPIC)
             await self._renew()
+            await self._wakeups.wait(CANCELS_TOPIC, ticket, self._settings.lease_seconds / 3)
 
     async def _renew(self) -> None:
         held = {run.lease.job_id: run.lease.attempt for run in self._runs.values()}

@@ -1,0 +1,55 @@
+"""Alembic's environment: the metadata of every module, and row-level security on new tables."""
+
+from typing import Any
+
+from alembic import context
+from alembic.operations.ops import CreateTableOp, ExecuteSQLOp, MigrationScript
+from sqlalchemy import NullPool, create_engine, text
+
+import app.agents.tables
+import app.auth.tables
+import app.billing.tables
+import app.kernel.tables
+import app.orchestration.tables
+import app.registry.tables
+import app.storage.tables
+from app.kernel.rls import SCHEMA, Base, statements
+
+
+def _protect(_context: Any, _revision: Any, directives: list[MigrationScript]) -> None:
+    """Write each new table's declared policy into the revision."""
+    for script in directives:
+        assert script.upgrade_ops is not None
+        ops: list[Any] = []
+        for op in script.upgrade_ops.ops:
+            ops.append(op)
+            if isinstance(op, CreateTableOp):
+                table = Base.metadata.tables[f"{SCHEMA}.{op.table_name}"]
+                ops += [ExecuteSQLOp(sql) for sql in statements(table)]
+        script.upgrade_ops.ops = ops
+
+
+def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+    return kind != "schema" or name == SCHEMA
+
+
+def run() -> None:
+    engine = create_engine(context.config.attributes["dsn"], poolclass=NullPool)
+    with engine.connect() as conn:
+        conn.execute(text(f"create schema if not exists {SCHEMA}"))
+        conn.commit()
+        context.configure(
+            connection=conn,
+            target_metadata=Base.metadata,
+            version_table_schema=SCHEMA,
+            include_schemas=True,
+            include_name=_is_ours,
+            process_revision_directives=_protect,
+        )
+        with context.begin_transaction():
+            # Two processes that start at once migrate one after the other.
+            conn.execute(text("select pg_advisory_xact_lock(7243120715)"))
+            context.run_migrations()
+
+
+run()

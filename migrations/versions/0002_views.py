@@ -1,0 +1,42 @@
+"""Views: a user's credits, and jobs with their live status."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+# security_invoker: the views show a caller no row that the tables would not.
+USER_ACCOUNTS = """
+create view app.user_accounts with (security_invoker = true) as
+select u.user_id, u.email, u.subscription_tier,
+  coalesce(w.available_micro, 0) / 1000000 as current_credits,
+  coalesce(w.available_micro, 0) as available_micro, coalesce(w.held_micro, 0) as held_micro
+from app.users u left join app.wallet w using (user_id)
+"""
+
+JOBS = """
+create view app.jobs with (security_invoker = true) as
+select j.job_id, j.user_id, j.project_id, j.kind, j.workflow_definition,
+  case when j.end_time is not null then j.status
+    when q.lease_until > now() then 'Running'
+    when q.failures > 0 or q.attempt > 0 then 'Retrying'
+    else j.status end as status,
+  j.price_micro, s.captured_micro as charged_micro, coalesce(q.attempt, 0) as attempt,
+  j.start_time, j.end_time, j.final_output, j.error
+from app.processing_jobs j
+left join app.job_queue q using (job_id)
+left join app.settlement s on s.hold_id = j.job_id
+"""
+
+
+def upgrade() -> None:
+    for name, sql in (("user_accounts", USER_ACCOUNTS), ("jobs", JOBS)):
+        op.execute(sql)
+        op.execute(f"grant select on app.{name} to authenticated, service_role")
+
+
+def downgrade() -> None:
+    op.execute("drop view app.jobs")
+    op.execute("drop view app.user_accounts")

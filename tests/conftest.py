@@ -1,0 +1,100 @@
+"""Real PostgreSQL for every test: one embedded hub, one migrated template, a clone per test."""
+
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from app.kernel.db import Database
+from app.kernel.embedded import EmbeddedHub, Hub, bootstrap
+from app.kernel.migrate import upgrade
+
+IS_STRICT = os.environ.get("UAOL_TEST_STRICT") == "1"
+
+
+def cannot_run(reason: str) -> None:
+    """Skip with the reason; where every test must run, fail instead."""
+    if IS_STRICT:
+        pytest.fail(f"cannot run here: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def _shared_folder(factory: pytest.TempPathFactory) -> Path:
+    base = factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """The session's embedded PostgreSQL, shared by all test processes."""
+    home = _shared_folder(tmp_path_factory) / "hub"
+    with EmbeddedHub(home, durable=False, settings={"shared_buffers": "128MB"}) as running:
+        yield running
+
+
+def _admin(hub: Hub) -> psycopg.Connection[object]:
+    return psycopg.connect(hub.dsn(hub.superuser, "postgres"), autocommit=True)
+
+
+@pytest.fixture(scope="session")
+def template(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database at the newest revision, to be cloned."""
+    name = "uaol_template"
+    lock = _shared_folder(tmp_path_factory) / "template.lock"
+    with lock.open("w") as handle, _admin(hub) as admin:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        known = admin.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
+        if known is None:
+            admin.execute(f"create database {name}_draft")
+            bootstrap(hub.dsn(hub.superuser, f"{name}_draft"))
+            upgrade(hub.dsn("uaol_owner", f"{name}_draft"))
+            admin.execute(f"alter database {name}_draft rename to {name}")
+    return name
+
+
+def _clone(admin: psycopg.Connection[object], name: str, template: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            admin.execute(f"create database {name} template {template}")
+        except psycopg.errors.ObjectInUse:
+            # Another test process is cloning the same template at this moment.
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+
+
+@pytest.fixture
+def clone(hub: Hub, template: str) -> Iterator[str]:
+    """The name of a fresh database of this test's own."""
+    name = f"t_{uuid4().hex}"
+    with _admin(hub) as admin:
+        _clone(admin, name, template)
+        try:
+            yield name
+        finally:
+            admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def dsn(hub: Hub, clone: str) -> str:
+    """The application's own DSN of the test's database: a login without rights of its own."""
+    return hub.dsn("app_backend", clone)
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """The test's database as the application opens it."""
+    opened = Database(dsn, pool_size=5)
+    yield opened
+    await opened.close()
