@@ -130,7 +130,7 @@ def _enzyme(name: str) -> Any:
 
     enzymes: Any = Restriction
     enzyme = getattr(enzymes, name, None)
-    if enzyme is not None and enzyme in enzymes.AllEnzymes and enzyme.is_defined():
+    if enzyme is not None and enzyme in enzymes.AllEnzymes and not enzyme.is_unknown():
         return enzyme
     raise ToolInputError(
         "invalid_argument",
