@@ -4,16 +4,22 @@ from typing import Any
 
 from alembic import context
 from alembic.operations.ops import CreateTableOp, ExecuteSQLOp, MigrationScript
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import MetaData, NullPool, create_engine, text
 
-import app.agents.tables
-import app.auth.tables
-import app.billing.tables
-import app.kernel.tables
-import app.orchestration.tables
-import app.registry.tables
-import app.storage.tables
 from app.kernel.rls import SCHEMA, Base, statements
+
+
+def _metadata() -> MetaData:
+    """The declared tables of every module; only a new revision needs them, an upgrade does not."""
+    import app.agents.tables
+    import app.auth.tables
+    import app.billing.tables
+    import app.kernel.tables
+    import app.orchestration.tables
+    import app.registry.tables
+    import app.storage.tables  # noqa: F401
+
+    return Base.metadata
 
 
 def _protect(_context: Any, _revision: Any, directives: list[MigrationScript]) -> None:
@@ -34,13 +40,14 @@ def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
 
 
 def run() -> None:
-    engine = create_engine(context.config.attributes["dsn"], poolclass=NullPool)
+    config = context.config
+    engine = create_engine(config.attributes["dsn"], poolclass=NullPool)
     with engine.connect() as conn:
         conn.execute(text(f"create schema if not exists {SCHEMA}"))
         conn.commit()
         context.configure(
             connection=conn,
-            target_metadata=Base.metadata,
+            target_metadata=_metadata() if config.attributes.get("is_comparing") else None,
             version_table_schema=SCHEMA,
             include_schemas=True,
             include_name=_is_ours,

@@ -9,6 +9,7 @@ from uuid import UUID
 from app.kernel.errors import AppError, Code
 
 MICRO = 1_000_000
+_LARGEST = 2**62  # far inside BIGINT, so that sums cannot overflow
 PriceKind = Literal["template", "tool"]
 SettlementKind = Literal["captured", "released"]
 
@@ -19,7 +20,8 @@ def to_micro(amount: str | int | float | Decimal) -> int:
         micro = Decimal(str(amount)) * MICRO
     except InvalidOperation:
         micro = Decimal("NaN")
-    if not micro.is_finite() or micro != micro.to_integral_value() or micro < 0:
+    is_amount = micro.is_finite() and 0 <= micro <= _LARGEST and micro == micro.to_integral_value()
+    if not is_amount:
         raise AppError(
             Code.INVALID_INPUT,
             f"{amount!r} is not an amount of credits.",

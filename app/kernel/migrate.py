@@ -34,6 +34,13 @@ def upgrade(dsn: str) -> None:
     command.upgrade(config(dsn), "head")
 
 
+def revise(dsn: str, message: str, revision: str) -> None:
+    """Write a revision that brings a database at the newest one to the declared tables."""
+    made = config(dsn)
+    made.attributes["is_comparing"] = True
+    command.revision(made, message, autogenerate=True, rev_id=revision)
+
+
 def is_current(dsn: str) -> bool:
     """Whether a database is at the newest revision."""
     head = ScriptDirectory.from_config(config(dsn)).get_current_head()

@@ -5,6 +5,7 @@ same statement. Leases use the database's clock only. Lock order: queue rows, th
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
