@@ -53,7 +53,7 @@ class EmbeddedHub:
     """One process's share in the hub of a home folder; also a context manager.
 
     `settings` override the server's defaults when this process is the one to start it.
-    `durable=False` switches fsync off: for tests only, a crash of the machine loses the data.
+    `durable=False` switches fsync off, for tests only: a crash loses commits or all data.
     `tcp_port` adds loopback TCP with SCRAM; the superuser's password is then in
     `<home>/secrets/postgres<version>`. Raises `AppError` with a `HUB_*` code.
     """

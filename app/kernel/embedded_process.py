@@ -152,12 +152,19 @@ def find_processes(data_dir: Path) -> list[psutil.Process]:
 def kill_processes(processes: list[psutil.Process]) -> None:
     """Kill processes of a server that is dead or has lost its data.
 
-    Nothing is lost: what they had committed is in the log that recovery replays.
+    Nothing is lost: what they had committed is in the log that recovery replays. Raises if
+    they do not end.
     """
     for each in processes:
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()
-    psutil.wait_procs(processes, timeout=5)
+    if left := [each.pid for each in psutil.wait_procs(processes, timeout=10)[1]]:
+        raise AppError(
+            Code.HUB_LOCKED,
+            "Processes of a dead server still use the hub's data.",
+            hint="End them, then try again.",
+            details={"pids": left},
+        )
 
 
 def explain_os_error(error: OSError, path: Path) -> AppError:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from app.kernel import embedded_files as files
 from app.kernel import embedded_process as process
-from app.kernel.errors import AppError, Code
 
 # Recovery after a crash replays up to max_wal_size of log; a slow disk needs minutes for that.
 START_S = 300
@@ -68,13 +67,6 @@ class Server:
                 return found
             if time.monotonic() > deadline:
                 process.kill_processes(alive)
-            if time.monotonic() > deadline + _SETTLE_S:
-                raise AppError(
-                    Code.HUB_LOCKED,
-                    "Processes of a dead server still use the hub's data.",
-                    hint="End them, then try again.",
-                    details={"pids": [each.pid for each in alive]},
-                )
             time.sleep(_POLL_S)
         return None
 

@@ -1,0 +1,125 @@
+"""One embedded server per version and session, and homes that tests may break."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.kernel.embedded import EmbeddedHub, Hub
+
+SMALL = {"shared_buffers": "16MB", "wal_buffers": "1MB"}
+ROOT = Path(__file__).parents[2]
+# Reports the postmaster's number, then holds its share until its input is closed.
+HOLDER = """
+import sys
+from pathlib import Path
+from app.kernel.embedded import EmbeddedHub
+hub = EmbeddedHub(Path(sys.argv[1]), durable=False, settings={"shared_buffers": "16MB"})
+print((hub.start().data_dir / "postmaster.pid").read_text().split()[0], flush=True)
+sys.stdin.read()
+if sys.argv[2] == "stop":
+    hub.stop()
+"""
+
+
+def small_hub(home: Path, **options: object) -> EmbeddedHub:
+    """A hub that is quick to start and stop."""
+    return EmbeddedHub(home, **{"durable": False, "settings": SMALL, **options})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", params=[18, 16], ids=["pg18", "pg16"])
+def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
+    """A server for tests that leave it running."""
+    # Not pytest's own folder: it is closed to the user that PostgreSQL runs as under root.
+    home = Path(tempfile.mkdtemp(prefix="uaol-hub-"))
+    with small_hub(home, version=request.param) as running:
+        yield running
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty home; a server that a failed test leaves there is stopped."""
+    path = Path(tempfile.mkdtemp(prefix="uaol-home-"))
+    yield path
+    _clear(path)
+
+
+@pytest.fixture(scope="module")
+def pristine() -> Iterator[Path]:
+    """A home with complete data and no server, to be copied."""
+    path = Path(tempfile.mkdtemp(prefix="uaol-pristine-"))
+    with small_hub(path):
+        pass
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def used_home(pristine: Path) -> Iterator[Path]:
+    """A home that was used before: saves the seconds of initdb."""
+    path = Path(tempfile.mkdtemp(prefix="uaol-used-"))
+    subprocess.run(["cp", "-a", f"{pristine}/.", str(path)], check=True)
+    yield path
+    _clear(path)
+
+
+def _clear(home: Path) -> None:
+    if (home / "pg18" / "PG_VERSION").exists():
+        small_hub(home)._server.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+Holder = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def hold() -> Iterator[Holder]:
+    """Start a process of its own that attaches to a home."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(home: Path, end: str = "stop") -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(home), end],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def mount(home: Path) -> Iterator[Callable[..., None]]:
+    """Mount a small memory disk over the home; only root may."""
+    mounted = False
+
+    def over(*options: str) -> None:
+        nonlocal mounted
+        if os.geteuid() != 0:
+            pytest.skip("only root can mount a small disk")
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(home)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
+        mounted = True
+
+    yield over
+    if mounted:
+        if (home / "pg18" / "PG_VERSION").exists():
+            (home / "filler").unlink(missing_ok=True)
+            small_hub(home)._server.stop()
+        subprocess.run(["umount", str(home)], check=True)
