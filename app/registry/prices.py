@@ -1,4 +1,4 @@
-"""Prices in `mcp_config.yaml`: credits with at most six places, kept as whole micro-amount."""
+"""Prices in `mcp_config.yaml`: credits with at most six places, kept as whole micro-credits."""
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -10,6 +10,7 @@ from app.registry.types import Prices
 MICRO = 1_000_000
 MAX_CREDITS = 1_000_000
 _PLACES = 6
+_LONGEST = 20
 _OTHERS = "*"
 
 
@@ -33,6 +34,8 @@ def read_price(raw: Any, key: str) -> Prices:
 def _micro(raw: Any, key: str) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         refuse(key, "must be a number of credits")
+    if isinstance(raw, str) and len(raw) > _LONGEST:
+        refuse(key, "must be a number of credits")
     try:
         # The shortest decimal that gives the float is the one that was written.
         amount = Decimal(str(raw))
@@ -40,7 +43,7 @@ def _micro(raw: Any, key: str) -> int:
         refuse(key, "must be a number of credits")
     if not amount.is_finite() or not 0 <= amount <= MAX_CREDITS:
         refuse(key, f"must be between 0 and {MAX_CREDITS} credits")
-    # Compared exactly, without arithmetic that rounds.
+    # No rounding: an amount in range has fewer digits than the context keeps.
     micro = int(amount.scaleb(_PLACES)) if amount.adjusted() >= -_PLACES else 0
     if Decimal(micro) != amount.scaleb(_PLACES):
         refuse(key, "has more than six decimal places")
