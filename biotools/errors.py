@@ -32,6 +32,3 @@ class ToolInputError(Exception):
         self.code: Code = code
         self.message = message
         self.hint = hint
-
-    def __reduce__(self) -> tuple[type["ToolInputError"], tuple[Code, str, str]]:
-        return (type(self), (self.code, self.message, self.hint))

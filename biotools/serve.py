@@ -137,7 +137,7 @@ class ToolServer:
             raise MCPError(types.INVALID_PARAMS, f"There is no tool named {params.name!r}.")
         try:
             return await self._in_thread(partial(entry.run, params.arguments or {}))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a bug in one tool must not end the server
             # The text of an unexpected error may hold paths or data: it stays on stderr.
             _log.exception("tool %s crashed", params.name)
             return _failure("internal_error", f"The tool {params.name} failed.", "See its log.")

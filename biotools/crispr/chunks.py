@@ -33,7 +33,7 @@ class Segment(NamedTuple):
 class Chunk(NamedTuple):
     """An indexed chunk and the map from its positions back to contigs, in order of position."""
 
-    index: SiteIndex
+    sites: SiteIndex
     segments: list[Segment]
 
     def locate(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:

@@ -55,7 +55,7 @@ class GenomeCache:
         kept: list[Chunk] | None = []
         size = 0
         for chunk in index_chunks(stream_genome(path), pam_table(pams), tally):
-            size += chunk.index.nbytes
+            size += chunk.sites.nbytes
             if size > self._max_bytes:
                 kept = None
             if kept is not None:

@@ -1,7 +1,7 @@
 """Tool: every place in the given genomes that a guide could cut besides its target."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
@@ -11,6 +11,7 @@ from biotools.params import FilePath, Spacer, Strand
 if TYPE_CHECKING:
     from biotools.crispr.scan import Scan
 
+_PAMS = ["NGG", "NAG", "NGA"]
 Pam = Annotated[str, Field(pattern="^[ACGTRYSWKMBDHVN]{3}$", description="3 nt, IUPAC letters")]
 
 
@@ -21,6 +22,9 @@ class OnTarget(BaseModel):
     contig: str
     start: Annotated[int, Field(ge=0)]
     strand: Strand
+
+
+_NO_TARGETS: list[OnTarget] = []
 
 
 class OffTargetSite(BaseModel):
@@ -69,9 +73,9 @@ class OffTargets(BaseModel):
 def find_off_targets(
     spacers: Annotated[list[Spacer], Field(min_length=1, max_length=5000)],
     genomes: Annotated[list[FilePath], Field(min_length=1)],
-    on_target: Annotated[list[OnTarget], Field(default_factory=list)],
+    on_target: list[OnTarget] = _NO_TARGETS,
     max_mismatches: Annotated[int, Field(ge=0, le=4)] = 4,
-    pams: Annotated[list[Pam], Field(min_length=1, max_length=16)] = ["NGG", "NAG", "NGA"],  # noqa: B006
+    pams: Annotated[list[Pam], Field(min_length=1, max_length=16)] = _PAMS,
     sites_per_guide: Annotated[int, Field(ge=0, le=10000)] = 100,
 ) -> OffTargets:
     """Find every site within max_mismatches of each spacer, exactly, on both strands.

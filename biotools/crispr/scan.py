@@ -51,12 +51,12 @@ class Scan:
     def add(self, chunk: Chunk, genome: int) -> None:
         """Search one chunk of the `genome`-th genome."""
         check_cancelled()
-        hits = chunk.index.search(self.packed, self.max_mismatches)
+        hits = chunk.sites.search(self.packed, self.max_mismatches)
         if len(hits.guide):
             self._take(self._describe(chunk, hits, genome))
 
     def _describe(self, chunk: Chunk, hits: Hits, genome: int) -> NDArray[np.void]:
-        where = chunk.index.where[hits.site].astype(np.int64)
+        where = chunk.sites.where[hits.site].astype(np.int64)
         segments, starts = chunk.locate(where & 0xFFFFFF)
         found = np.empty(len(where), dtype=SITE)
         found["guide"], found["packed"], found["mismatches"] = (

@@ -1,0 +1,1 @@
+"""SpCas9 guides: enumeration, on-target scores, exact off-target search, outcome, map."""

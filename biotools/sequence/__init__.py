@@ -1,0 +1,1 @@
+"""Sequence records and their elementary properties."""
