@@ -76,18 +76,19 @@ def design_primers(
     product_min: Annotated[int, Field(ge=100, le=3000)] = 300,
     product_max: Annotated[int, Field(ge=150, le=3000)] = 600,
     cut_margin: Annotated[int, Field(ge=50, le=1000)] = 100,
+    own_locus_files: list[FilePath] | None = None,
 ) -> PrimerDesign:
     """Design one primer pair per cut, with exactly one product over record and background.
 
     The cut is off-centre (fragments differ by 50 bp or more) and `cut_margin` or more from both
     ends. A target without such a pair is listed in `failed`, with the reason. A background contig
-    identical to the record is the record and is not counted again.
+    identical to the record is the record and is not counted again. A genome that holds the
+    record's own locus goes to `own_locus_files`: there the pair must have one product as well.
     Errors: no_primers (no target has a pair), invalid_argument, loader errors.
     """
     record = load_record(file)
     limits = _limits(product_min, product_max, cut_margin)
-    for target in targets:
-        _check_target(record, target)
+    _check_targets(record, targets)
     candidates = {
         target.id: (
             long_candidates(record.sequence, target.cut, limits),
@@ -96,8 +97,9 @@ def design_primers(
         for target in targets
     }
     backgrounds = background_files or []
-    counts = _count(record, backgrounds, candidates.values())
-    return _report(record, targets, candidates, counts, backgrounds)
+    own = own_locus_files or []
+    unique = _unique(_contig_groups(record, backgrounds, own), candidates.values())
+    return _report([record.id, *_names(backgrounds + own)], targets, candidates, unique)
 
 
 def _limits(product_min: int, product_max: int, cut_margin: int) -> Limits:
@@ -112,13 +114,16 @@ def _limits(product_min: int, product_max: int, cut_margin: int) -> Limits:
     return limits
 
 
-def _check_target(record: Record, target: CutTarget) -> None:
-    if target.cut > len(record.sequence):
-        raise ToolInputError(
-            "invalid_argument",
-            f"Cut {target.cut} of {target.id} lies outside {record.id}.",
-            f"The record has {len(record.sequence)} bases.",
-        )
+def _check_targets(record: Record, targets: list[CutTarget]) -> None:
+    if len({target.id for target in targets}) != len(targets):
+        raise ToolInputError("invalid_argument", "Two targets have one id.", "Name each once.")
+    for target in targets:
+        if target.cut > len(record.sequence):
+            raise ToolInputError(
+                "invalid_argument",
+                f"Cut {target.cut} of {target.id} lies outside {record.id}.",
+                f"The record has {len(record.sequence)} bases.",
+            )
 
 
 _Candidates = tuple[list[Candidate], list[Candidate]]
@@ -128,55 +133,74 @@ def _pair(candidate: Candidate) -> Pair:
     return Pair(candidate.left, candidate.right)
 
 
-def _count(
-    record: Record, backgrounds: list[str], candidates: Iterable[_Candidates]
-) -> dict[Pair, int]:
-    pairs = [_pair(one) for both in candidates for kind in both for one in kind]
-    return count_products(pairs, _contigs(record, backgrounds))
+def _unique(
+    groups: Iterable[Iterator[bytes]], candidates: Iterable[_Candidates]
+) -> frozenset[Pair]:
+    """The pairs with exactly one product in each group of contigs."""
+    left = {_pair(one) for both in candidates for kind in both for one in kind}
+    for contigs in groups:
+        counts = count_products(sorted(left), contigs)
+        left = {pair for pair, count in counts.items() if count == 1}
+    return frozenset(left)
+
+
+def _contig_groups(
+    record: Record, backgrounds: list[str], own_locus: list[str]
+) -> Iterator[Iterator[bytes]]:
+    yield _contigs(record, backgrounds)
+    for path in own_locus:
+        yield (sequence for _, sequence in read_contigs(path))
 
 
 def _contigs(record: Record, backgrounds: list[str]) -> Iterator[bytes]:
     own = record.sequence.encode("ascii")
     yield own
     for path in backgrounds:
+        met = False
         for _, sequence in read_contigs(path):
-            if sequence != own:
+            # The record itself, once; a second copy in the same file is real DNA.
+            if sequence != own or met:
                 yield sequence
+            met = met or sequence == own
+
+
+def _names(paths: list[str]) -> list[str]:
+    return [Path(path).name for path in paths]
 
 
 def _report(
-    record: Record,
+    searched: list[str],
     targets: list[CutTarget],
     candidates: dict[str, _Candidates],
-    counts: dict[Pair, int],
-    backgrounds: list[str],
+    unique: frozenset[Pair],
 ) -> PrimerDesign:
     pairs: list[PrimerPair] = []
     failed: list[FailedTarget] = []
     for target in targets:
         long, ngs = candidates[target.id]
-        chosen = _first_unique(long, counts)
+        chosen = _first_unique(long, unique)
         if chosen is None:
             failed.append(FailedTarget(id=target.id, reason=_why_none(len(long))))
         else:
-            pairs.append(_primer_pair(target, long.index(chosen), chosen, _ngs(ngs, counts)))
+            pairs.append(_primer_pair(target, long.index(chosen), chosen, _ngs(ngs, unique)))
     if not pairs:
         reasons = "; ".join(f"{one.id}: {one.reason}" for one in failed)
         raise ToolInputError(
             "no_primers", f"No target has a primer pair. {reasons}.", "Allow a longer product."
         )
-    names = [record.id, *(Path(path).name for path in backgrounds)]
-    return PrimerDesign(pairs=pairs, failed=failed, searched=names)
+    return PrimerDesign(pairs=pairs, failed=failed, searched=searched)
 
 
-def _first_unique(candidates: list[Candidate], counts: dict[Pair, int]) -> Candidate | None:
-    return next((one for one in candidates if counts[_pair(one)] == 1), None)
+def _first_unique(candidates: list[Candidate], unique: frozenset[Pair]) -> Candidate | None:
+    return next((one for one in candidates if _pair(one) in unique), None)
 
 
 def _why_none(proposed: int) -> str:
     if proposed == 0:
         return "primer3 finds no pair around the cut within the limits"
-    return f"each of the {proposed} pairs proposed has more than one product"
+    return (
+        f"none of the {proposed} pairs proposed has exactly one product in every sequence searched"
+    )
 
 
 def _primer_pair(
@@ -191,8 +215,8 @@ def _primer_pair(
     )
 
 
-def _ngs(candidates: list[Candidate], counts: dict[Pair, int]) -> NgsAmplicon | None:
-    chosen = _first_unique(candidates, counts)
+def _ngs(candidates: list[Candidate], unique: frozenset[Pair]) -> NgsAmplicon | None:
+    chosen = _first_unique(candidates, unique)
     return None if chosen is None else NgsAmplicon(**_columns(chosen))
 
 

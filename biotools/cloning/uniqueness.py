@@ -14,7 +14,7 @@ from biotools.cloning.vectors import reverse_complement
 MAX_PRODUCT = 3000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Pair:
     """Two primers, upper case, each 5' to 3'."""
 

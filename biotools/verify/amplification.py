@@ -5,6 +5,7 @@ so that a fault in the designer's uniqueness filter is not repeated here.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -68,21 +69,26 @@ def amplify(
     """Amplify each pair in all genomes together, both strands, exact matches only.
 
     ok: exactly one product of at most `max_product` bp over all genomes, of the claimed size.
-    Either primer may prime at both ends. A contig given twice (same sequence) is searched once.
+    Either primer may prime at both ends. A contig that an earlier file holds as well (same
+    sequence) is searched once.
+    A genome that holds the record's own locus has a product of its own: check it in its own call.
     Errors: those of the genome loader.
     """
     products: list[list[Product]] = [[] for _ in pairs]
-    seen: set[bytes] = set()
+    seen: Counter[bytes] = Counter()
     for path in genomes:
+        here: Counter[bytes] = Counter()
         for contig, digest, sites in _contig_sites(path, _primers(pairs)):
-            if digest not in seen:
-                seen.add(digest)
+            here[digest] += 1
+            # A second copy within one file is real DNA; only a file's repeat of another is not.
+            if here[digest] > seen[digest]:
                 for pair, found in zip(pairs, products, strict=True):
                     spans = _spans(pair, sites, max_product)
                     found += [
                         Product(genome=Path(path).name, contig=contig, start=start, size=size)
                         for start, size in spans
                     ]
+        seen |= here
     return PairChecks(
         checks=[_verdict(pair, found) for pair, found in zip(pairs, products, strict=True)],
         max_product=max_product,

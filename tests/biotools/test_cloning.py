@@ -138,9 +138,24 @@ def test_pair_that_the_background_repeats_is_passed_over(tmp_path: Path) -> None
 def test_no_unique_pair_is_an_error_that_says_why(tmp_path: Path) -> None:
     around = load_record(HBB).sequence[CUT - 2000 : CUT + 2000]
     copy = _fasta(tmp_path, "copy.fa", around)
-    with pytest.raises(ToolInputError, match="more than one product") as caught:
+    with pytest.raises(ToolInputError, match="has exactly one product") as caught:
         design_primers(HBB, [CutTarget(id="g", cut=CUT)], [copy])
     assert caught.value.code == "no_primers"
+
+
+def test_genome_with_the_own_locus_must_amplify_once_as_well(tmp_path: Path) -> None:
+    target = CutTarget(id="g", cut=CUT)
+    locus = load_record(HBB).sequence[CUT - 3000 : CUT + 3000]
+    genome = _fasta(tmp_path, "locus.fa", FILLER + reverse_complement(locus) + FILLER)
+    first = design_primers(HBB, [target]).pairs
+    assert design_primers(HBB, [target], own_locus_files=[genome]).pairs == first
+    product = load_record(HBB).sequence[first[0].left_start : first[0].right_end]
+    twice = _fasta(tmp_path, "twice.fa", locus + FILLER * 20 + product)
+    other = design_primers(HBB, [target], own_locus_files=[twice]).pairs[0]
+    assert (other.left, other.right) != (first[0].left, first[0].right)
+    absent = _fasta(tmp_path, "absent.fa", FILLER)
+    with pytest.raises(ToolInputError, match="has exactly one product"):
+        design_primers(HBB, [target], own_locus_files=[absent])
 
 
 def test_background_that_is_the_record_itself_changes_nothing() -> None:
@@ -163,6 +178,25 @@ def test_target_at_the_end_of_the_record_fails_alone() -> None:
 def test_impossible_primer_requests_are_refused(cut: int, limits: dict[str, Any]) -> None:
     with pytest.raises(ToolInputError) as caught:
         design_primers(HBB, [CutTarget(id="g", cut=cut)], **limits)
+    assert caught.value.code == "invalid_argument"
+
+
+def test_background_with_the_record_twice_leaves_no_pair(tmp_path: Path) -> None:
+    text = load_record(HBB).sequence[CUT - 2000 : CUT + 2000]
+    record = _fasta(tmp_path, "record.fa", text)
+    once, twice = tmp_path / "once.fa", tmp_path / "twice.fa"
+    once.write_text(f">a\n{text}\n")
+    twice.write_text(f">a\n{text}\n>b\n{text}\n")
+    target = CutTarget(id="g", cut=2000)
+    assert design_primers(record, [target], [str(once)]).pairs
+    with pytest.raises(ToolInputError) as caught:
+        design_primers(record, [target], [str(twice)])
+    assert caught.value.code == "no_primers"
+
+
+def test_two_targets_with_one_id_are_refused() -> None:
+    with pytest.raises(ToolInputError, match="one id") as caught:
+        design_primers(HBB, [CutTarget(id="g", cut=CUT), CutTarget(id="g", cut=62500)])
     assert caught.value.code == "invalid_argument"
 
 

@@ -186,6 +186,20 @@ def test_amplify_counts_as_a_hand_made_genome_says(tmp_path: Path) -> None:
     assert "no product" in amplify([absent], [claim]).checks[0].reason
 
 
+def test_identical_contigs_count_within_a_file_but_not_across_files(tmp_path: Path) -> None:
+    left, right = "ACGTTGCAGTCATGCA", "TTGACCGATAGGCTAA"
+    product = left + "T" * 100 + opposite_strand(right)
+    claim = ClaimedPair(id="p", left=left, right=right, product_size=len(product))
+    once, twice = tmp_path / "once.fa", tmp_path / "twice.fa"
+    once.write_text(f">a\n{product}\n")
+    twice.write_text(f">a\n{product}\n>b\n{product}\n")
+    counted = [
+        amplify([str(path) for path in files], [claim]).checks[0].product_count
+        for files in ([once], [once, once], [twice], [once, twice], [twice, once])
+    ]
+    assert counted == [1, 1, 2, 2, 2]
+
+
 def test_product_over_a_block_boundary_is_found_once(tmp_path: Path) -> None:
     left, right = "ACGTTGCAGTCATGCA", "TTGACCGATAGGCTAA"
     product = left + "T" * 100 + opposite_strand(right)

@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biotools import ToolInputError
+from biotools.crispr.off_targets import find_off_targets
+from biotools.records import load_record
 from biotools.verify import recount_off_targets
 from biotools.verify.bases import opposite_strand
 from biotools.verify.genome_text import blocks_of
 from biotools.verify.recount import OnTarget
 
 HBB = "biotools/samples/human_HBB_region_U01317.gb"
+HLA = "biotools/samples/human_chr6p21_HLA_BA000025.gb.gz"
 SPACER = "GTAACGGCAGACTTCTCCTC"
 ALLOWED = {"N": "ACGT", "A": "A", "G": "G", "R": "AG"}
 
@@ -56,6 +59,21 @@ def test_hbb_guides_with_a_copy_in_hbd_are_seen() -> None:
     assert twin.counts[0] == 2
     here = [OnTarget(spacer=SPACER, contig="U01317.1", start=62204, strand="-")]
     assert recount_off_targets([SPACER], [HBB], here).guides[0].counts[0] == 0
+
+
+def test_both_roads_count_the_same_on_real_sequence() -> None:
+    text = load_record(HBB).sequence
+    cuttable = {text[at : at + 20] for at in range(62187, 63610) if text[at + 21 : at + 23] == "GG"}
+    spacers = sorted(cuttable)
+    scanned = find_off_targets(spacers, [HBB, HLA])
+    recounted = recount_off_targets(spacers, [HBB, HLA])
+    assert [(one.spacer, one.counts, one.counts_by_pam) for one in recounted.guides] == [
+        (one.spacer, one.counts, one.counts_by_pam) for one in scanned.guides
+    ]
+    assert [one.pam_sites for one in recounted.searched] == [
+        one.pam_sites for one in scanned.searched
+    ]
+    assert sum(sum(one.counts) for one in recounted.guides) > len(spacers)
 
 
 def test_what_was_searched_is_reported() -> None:
