@@ -97,12 +97,15 @@ class EmbeddedHub:
         if attachment is None:
             return
         atexit.unregister(self._stop_at_exit)
-        with self._locked():
-            try:
+        try:
+            if not self._layout.home.exists():
+                self._server.kill()
+                return
+            with self._locked():
                 if attachment.is_last():
                     self._server.stop()
-            finally:
-                attachment.drop()
+        finally:
+            attachment.drop()
 
     def __enter__(self) -> Hub:
         return self.start()

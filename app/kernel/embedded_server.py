@@ -37,8 +37,7 @@ class Server:
     def create(self) -> None:
         """Run initdb in a draft folder and rename it, so that data are complete or absent."""
         account = self._account()
-        # A server whose folder was deleted under it still holds the socket's lock.
-        process.kill_processes(process.find_processes(self.layout.data_dir))
+        self.kill()
         files.remove_leftovers(self.layout)
         self._open_paths(account)
         draft = files.new_data_dir(self.layout, account)
@@ -94,6 +93,10 @@ class Server:
         done = self._control(account, "-m", "fast", "stop", timeout=_STOP_S)
         if not done.is_success and process.find_processes(self.layout.data_dir):
             raise process.explain_output("stopping", done.output, self.layout.home, None)
+
+    def kill(self) -> None:
+        """End a server whose data were deleted under it: it still holds the socket's lock."""
+        process.kill_processes(process.find_processes(self.layout.data_dir))
 
     def _account(self) -> process.Account:
         return process.find_account(self.layout.data_dir)

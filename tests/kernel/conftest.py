@@ -87,7 +87,7 @@ def hold() -> Iterator[Holder]:
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(home), end],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

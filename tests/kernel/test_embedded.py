@@ -199,6 +199,15 @@ def test_data_deleted_under_a_running_server(used_home: Path, hold: Holder) -> N
         assert one(hub.dsn("postgres"), "select count(*) from pg_database") == 4
 
 
+def test_a_home_deleted_under_a_running_server(used_home: Path) -> None:
+    hub = small_hub(used_home)
+    hub.start()
+    shutil.rmtree(used_home)
+    hub.stop()
+    assert not is_alive(used_home)
+    assert not used_home.exists()
+
+
 def test_a_server_that_lost_its_socket_is_restarted(used_home: Path, hold: Holder) -> None:
     owner = hold(used_home)
     assert owner.stdout is not None
