@@ -42,9 +42,7 @@ def check_requirements(
     markers. Raises AppError: INVALID_INPUT for anything but a PEP 508 name with versions
     (no URL, option, path or extra), SANDBOX_REQUIREMENT_UNKNOWN for what is not there.
     """
-    missing = [
-        text for text in requirements if not _is_met(_parsed(text), installed, python)
-    ]
+    missing = [text for text in requirements if not _is_met(_parsed(text), installed, python)]
     if missing:
         names = available(installed)
         raise AppError(

@@ -6,7 +6,7 @@ from app.sandbox.types import SELF_TEST_ID, Executor, Limits, Probe, SandboxStat
 
 _LIMITS = Limits(wall_s=15, cpu_s=10, processes=8, memory_bytes=2**30, tmp_bytes=16 * 2**20)
 
-_CODE = '''
+_CODE = """
 import json, os, socket, _ctypes
 def call(name, *args):
     return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name), args)
@@ -55,7 +55,7 @@ for probe in (env, network, root, unshare, fork):
     except Exception as error:
         passed, detail = False, repr(error)
     print(json.dumps([probe.__name__, passed, detail]))
-'''
+"""
 _NAMES = ("env", "network", "root", "unshare", "fork")
 
 

@@ -1,6 +1,5 @@
 """Why namespaces could not be made: turns the launcher's complaint into what to do about it."""
 
-import os
 from pathlib import Path
 
 from app.sandbox.types import IsolationError
@@ -50,7 +49,7 @@ def _read(name: str) -> str:
 
 
 def _is_container() -> bool:
-    if any(os.path.exists(path) for path in ("/.dockerenv", "/run/.containerenv")):
+    if any(Path(path).exists() for path in ("/.dockerenv", "/run/.containerenv")):
         return True
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return "Seccomp:\t2" in status

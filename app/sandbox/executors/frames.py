@@ -54,17 +54,17 @@ class OpenInput:
 def open_inputs(spec: TaskSpec) -> list[OpenInput]:
     """Open the input files. Raises AppError(INVALID_INPUT) for one that cannot be read."""
     opened: list[OpenInput] = []
-    try:
-        for item in spec.input_files:
+    for item in spec.input_files:
+        try:
             file = item.path.open("rb", buffering=0)
-            opened.append(OpenInput(item.name, os.fstat(file.fileno()).st_size, file))
-    except OSError as error:
-        close_inputs(opened)
-        raise AppError(
-            Code.INVALID_INPUT,
-            f"The input file {item.name!r} cannot be read: {error.strerror}.",
-            hint="Upload it again.",
-        ) from error
+        except OSError as error:
+            close_inputs(opened)
+            raise AppError(
+                Code.INVALID_INPUT,
+                f"The input file {item.name!r} cannot be read: {error.strerror}.",
+                hint="Upload it again.",
+            ) from error
+        opened.append(OpenInput(item.name, os.fstat(file.fileno()).st_size, file))
     return opened
 
 
@@ -134,7 +134,7 @@ async def _read_files(
         if problem := output_name_problem(name):
             raise FrameError(f"an output's {problem}")
         content = await reader.readexactly(size)
-        digest = await asyncio.to_thread(lambda data=content: hashlib.sha256(data).hexdigest())
+        digest = (await asyncio.to_thread(hashlib.sha256, content)).hexdigest()
         files.append(OutputFile(name, digest, size, content))
     return tuple(files)
 

@@ -19,7 +19,7 @@ def compiled_runner(source: Path = _SOURCE) -> bytes:
         text = source.read_text(encoding="utf-8")
     except OSError as error:
         hint = "The installation is incomplete: reinstall it."
-        raise IsolationError(f"sandbox/runner.py cannot be read: {error.strerror}.", hint) from error
+        raise IsolationError(f"The runner is unreadable: {error.strerror}.", hint) from error
     code = compile(text, "runner.py", "exec", dont_inherit=True, optimize=2)
     # a zero flag word, time stamp and size: the file is run by name, never checked for age
     return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)

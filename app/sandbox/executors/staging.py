@@ -18,7 +18,7 @@ from app.sandbox.executors.python import Mount
 from app.sandbox.types import IsolationError
 
 UNPRIVILEGED = 65534
-_STAGE_ROOTS = ("/mnt", "/media", "/srv", "/opt", "/tmp")  # noqa: S108 - a private tmpfs covers it
+_STAGE_ROOTS = ("/mnt", "/media", "/srv", "/opt", "/tmp")
 
 _PROGRAM = """
 import ctypes, os, sys
@@ -53,7 +53,7 @@ class Stage:
 
     def __init__(self, sources: Sequence[Path]) -> None:
         """Bind each of `sources`. Raises IsolationError without the right to mount."""
-        self._root = next(path for path in _STAGE_ROOTS if os.path.isdir(path))
+        self._root = next(path for path in _STAGE_ROOTS if Path(path).is_dir())
         self._tool = _nsenter()
         self._fd = _make_namespace(self._root, [str(source) for source in sources])
         self._places = {source: Path(self._root, str(i)) for i, source in enumerate(sources)}

@@ -6,11 +6,12 @@ pid namespace, so everything inside dies with it.
 
 import asyncio
 import contextlib
+import io
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.sandbox.executors.frames import ENDED, READY, FrameError, Report, read_report
 from app.sandbox.executors.usage import tree_usage
@@ -24,7 +25,7 @@ _CHUNK = 2**16
 T = TypeVar("T")
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     def __init__(self, status: Status) -> None:
         super().__init__(status)
         self.status: Status = status
@@ -58,7 +59,8 @@ class Supervision:
     def __init__(
         self, task_id: str, process: asyncio.subprocess.Process, limits: Limits, nonce: bytes
     ) -> None:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         self.task_id = task_id
         self._process, self._limits, self._nonce = process, limits, nonce
         self._stop: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
@@ -104,7 +106,7 @@ class Supervision:
             await self._mark(reader, ENDED, self._limits.wall_s, "timeout")
             reading = read_report(reader, self._nonce, self._limits)
             report = await self._race(reading, COLLECT_SECONDS, "infra_error")
-        except _Stopped as stopped:
+        except _StoppedError as stopped:
             return stopped.status, None, "the sandbox did not answer in time"
         except FrameError as error:
             return "infra_error", None, f"bad report: {error}"
@@ -122,16 +124,16 @@ class Supervision:
 
     async def _race(self, awaitable: Awaitable[T], seconds: float, late: Status) -> T:
         task = asyncio.ensure_future(awaitable)
+        first = asyncio.FIRST_COMPLETED
+        either: list[asyncio.Future[Any]] = [task, self._stop]
         try:
-            done, _ = await asyncio.wait(
-                {task, self._stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(either, timeout=seconds, return_when=first)
         finally:
             if not task.done():
                 task.cancel()
-        if task in done:
+        if task.done() and not task.cancelled():
             return task.result()
-        raise _Stopped(self._stop.result() if self._stop.done() else late)
+        raise _StoppedError(self._stop.result() if self._stop.done() else late)
 
     async def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -173,6 +175,6 @@ def feed(fd: int, frame: Iterator[bytes]) -> None:
 async def _open_reader(fd: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_CHUNK * 16)
-    pipe = open(fd, "rb", buffering=0)  # noqa: SIM115 - the transport owns and closes it
+    pipe = io.FileIO(fd, "rb")
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     return reader, transport
