@@ -96,7 +96,7 @@ def _draw_gene(
     axes.plot([low, high], [0, 0], color=_INK, linewidth=1, zorder=1)
     for exon in exons:
         axes.broken_barh(
-            [(exon.start, exon.end - exon.start)], (-0.18, 0.36), facecolor=_BLUE, alpha=0.85
+            [(exon.start, exon.end - exon.start)], (-0.18, 0.36), facecolor=_BLUE, zorder=2
         )
         middle = (exon.start + exon.end) / 2
         axes.text(
@@ -106,6 +106,7 @@ def _draw_gene(
     axes.set_xlim(max(0, low - margin), min(record_length, high + margin))
     axes.set_ylim(-1.75, 1.75)
     axes.set_yticks([0.45, -0.45], ["+ strand", "\N{MINUS SIGN} strand"])
+    axes.set_xticks(_round_positions(*axes.get_xlim()))
     axes.xaxis.set_major_formatter(lambda value, _: f"{int(value) + 1:,}")
     axes.set_xlabel("position in the record (bp)")
     arrow = "\N{RIGHTWARDS ARROW}" if strand == "+" else "\N{LEFTWARDS ARROW}"
@@ -114,22 +115,42 @@ def _draw_gene(
     axes.tick_params(axis="y", length=0)
 
 
+def _round_positions(low: float, high: float) -> list[int]:
+    """0-based places of about seven positions that are round when counted from 1."""
+    rough = max(1.0, (high - low) / 7)
+    power = 10 ** (len(str(int(rough))) - 1)
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    first = -(-(int(low) + 1) // step) * step
+    return [place - 1 for place in range(max(first, 1), int(high) + 1, step)]
+
+
 def _draw_guides(axes: "Axes", guides: list[MapGuide], width: int) -> None:
     for side, strand in ((1, "+"), (-1, "-")):
         own = sorted((g for g in guides if g.strand == strand), key=lambda g: (g.cut, g.id))
         plain = [g.cut for g in own if not g.chosen]
         axes.vlines(plain, side * 0.28, side * 0.5, color=_PALE, linewidth=1)
-        last, level = -width, 0
-        for guide in (g for g in own if g.chosen):
-            # Labels closer than a tenth of the picture go up a step.
-            level = (level + 1) % 3 if guide.cut - last < width / 10 else 0
-            last = guide.cut
+        chosen = [g for g in own if g.chosen]
+        places = _places([g.cut for g in chosen], width)
+        for guide, (level, align) in zip(chosen, places, strict=True):
             top = side * (0.72 + 0.32 * level)
             axes.vlines(guide.cut, side * 0.18, top, color=_RED, linewidth=1.6)
             axes.text(
                 guide.cut, top + side * 0.06, f"{guide.label or guide.id} ({strand})",
-                color=_RED, ha="center", va="bottom" if side > 0 else "top", weight="bold",
+                color=_RED, ha=align, va="bottom" if side > 0 else "top", weight="bold",
             )  # fmt: skip
+
+
+def _places(cuts: list[int], width: int) -> list[tuple[int, str]]:
+    """Height and alignment of each label, so that neighbours and their stems stay apart."""
+    near = width / 8
+    places = []
+    level = 0
+    for number, cut in enumerate(cuts):
+        follows = number > 0 and cut - cuts[number - 1] < near
+        leads = number + 1 < len(cuts) and cuts[number + 1] - cut < near
+        level = (level + 1) % 3 if follows else 0
+        places.append((level, "right" if leads else "left" if follows else "center"))
+    return places
 
 
 def _draw_scores(axes: "Axes", guides: list[MapGuide], score_name: str) -> None:
@@ -145,10 +166,11 @@ def _draw_scores(axes: "Axes", guides: list[MapGuide], score_name: str) -> None:
                 [g.on_target_score or 0.0 for g in members],
                 marker=marker, color=colour, s=34, label=name, zorder=3 if name == "chosen" else 2,
             )  # fmt: skip
-    for guide in (g for g in guides if g.chosen):
+    chosen = sorted((g for g in guides if g.chosen), key=lambda g: (g.specificity or 0.0, g.id))
+    for number, guide in enumerate(chosen):
         axes.annotate(
             guide.label or guide.id, (guide.specificity or 0.0, guide.on_target_score or 0.0),
-            xytext=(6, 4), textcoords="offset points", color=_BLUE, weight="bold",
+            xytext=(6, -12 if number % 2 else 5), textcoords="offset points", color=_BLUE, weight="bold",
         )  # fmt: skip
     axes.set_xlim(0, 104)
     axes.set_xlabel("specificity in the searched background (%)")
@@ -157,7 +179,7 @@ def _draw_scores(axes: "Axes", guides: list[MapGuide], score_name: str) -> None:
     axes.grid(color="#e4e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
 
 
 def _svg(figure: "Figure") -> str:

@@ -5,7 +5,7 @@ twice, by the PAM-distal and by the PAM-proximal ten bases, with a table of wher
 halves begins. Two 20-mers that differ at no more than m positions differ at no more than m // 2 in
 the first half, or at no more than m - m // 2 - 1 in the second (pigeonhole). So a guide looks up
 every half within that distance (436 and 31 of 1,048,576 at m = 4) and only those sites, about
-0.07% of all, are compared in full: XOR, fold the two bits of a base with OR, count the ones.
+0.05% of all, are compared in full: XOR, fold the two bits of a base with OR, count the ones.
 Nothing is lost: the answer is that of comparing every site.
 """
 
