@@ -1,0 +1,73 @@
+"""The HTTP door: `/v1`, health and metrics, every error as problem JSON."""
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from app.kernel.settings import Settings
+from app.surfaces.http import (
+    account,
+    catalog,
+    errors,
+    files,
+    health,
+    jobs,
+    middleware,
+    openapi,
+    stream,
+)
+from app.surfaces.operations import Operations
+
+_CORS_HEADERS = [
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "x-request-id",
+]
+_EXPOSED = [
+    "Content-Disposition",
+    "Location",
+    "Mcp-Session-Id",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-Id",
+]
+_PREFIX = "/v1"
+
+
+def install(app: FastAPI, operations: Operations) -> None:
+    """Put routes, error documents and middleware on an application."""
+    settings = operations.services.settings
+    app.state.operations = operations
+    errors.install(app)
+    openapi.install(app)
+    v1 = APIRouter(prefix=_PREFIX, responses=openapi.RESPONSES)
+    # The stream before the pages: both begin with the path of a job's events.
+    for module in (account, catalog, files, stream, jobs):
+        v1.include_router(module.router)
+    app.include_router(v1)
+    app.include_router(health.router, responses=openapi.RESPONSES)
+    _wrap(app, operations, settings)
+
+
+def _wrap(app: FastAPI, operations: Operations, settings: Settings) -> None:
+    """Add the middleware, the innermost first."""
+    app.add_middleware(
+        middleware.Limited,
+        limit=settings.request_limit,
+        upload_limit=settings.upload_limit,
+        upload_path=_PREFIX + files.UPLOAD_PATH,
+    )
+    app.add_middleware(middleware.Observed, metrics=operations.services.metrics)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=_CORS_HEADERS,
+            expose_headers=_EXPOSED,
+        )

@@ -1,0 +1,59 @@
+"""Makes problem documents of every error that reaches the framework."""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.kernel.errors import AppError, Code
+from app.surfaces.payloads import misfit
+from app.surfaces.problems import code_of, problem
+
+_log = logging.getLogger(__name__)
+
+
+def translated(error: HTTPException, method: str, path: str) -> AppError:
+    """The `AppError` for an error of the framework itself."""
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return AppError(
+            Code.NOT_FOUND, f"There is nothing at {path}.", hint="See /v1/openapi.json."
+        )
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        return AppError(
+            Code.INVALID_INPUT,
+            f"{method} is not possible at {path}.",
+            hint=f"Use {allowed}." if allowed else None,
+        )
+    return AppError(code_of(error.status_code), str(error.detail))
+
+
+async def _on_app_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AppError)
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("request failed", extra={"code": error.code.value, "reason": error.message})
+    return problem(error, request.url.path)
+
+
+async def _on_misfit(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return problem(misfit(error.errors()), request.url.path)
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    response = problem(translated(error, request.method, path), path, error.status_code)
+    for name, value in (error.headers or {}).items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def install(app: FastAPI) -> None:
+    """Make problem documents of every error that reaches the framework."""
+    app.add_exception_handler(AppError, _on_app_error)
+    app.add_exception_handler(RequestValidationError, _on_misfit)
+    app.add_exception_handler(HTTPException, _on_http_error)

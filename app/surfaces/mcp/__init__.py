@@ -1,0 +1,5 @@
+"""The MCP door: Streamable HTTP at `/mcp`, for clients of both eras."""
+
+from app.surfaces.mcp.gateway import Gateway
+
+__all__ = ["Gateway"]

@@ -1,0 +1,152 @@
+"""Jobs' files, reports and traces as MCP resources, each user's own."""
+
+import base64
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+import orjson
+
+from app.kernel.errors import AppError, Code
+from app.kernel.principal import Scope
+from app.orchestration import JobView
+from app.storage import StoredFile
+from app.surfaces.mcp.calls import Call
+from app.surfaces.operations import PAGE, Operations
+from app.surfaces.payloads import text_fault
+from app.surfaces.views import file_uri
+
+_JOBS_PER_PAGE = 20
+_READ_LIMIT = 8 * 2**20
+_REPORT = "report.md"
+_TEXTUAL = {"application/json", "image/svg+xml", "application/xml", "application/x-ndjson"}
+TEMPLATES = [
+    {
+        "uriTemplate": "uaol://jobs/{job_id}/files/{name}",
+        "name": "job_file",
+        "description": "A file that a run made.",
+    },
+    {
+        "uriTemplate": "uaol://jobs/{job_id}/report",
+        "name": "job_report",
+        "description": "The report of a run that has ended.",
+    },
+    {
+        "uriTemplate": "uaol://jobs/{job_id}/trace",
+        "name": "job_trace",
+        "description": "Every event of a run so far, as JSON.",
+        "mimeType": "application/json",
+    },
+]
+
+
+class Resources:
+    """Lists and reads what a user's jobs left."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._ops = operations
+
+    async def page(self, call: Call, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """The resources of a page of jobs, newest first, and the cursor of the next page."""
+        call.principal.require(Scope.FILES)
+        jobs = await self._ops.jobs(call.principal, _JOBS_PER_PAGE, _cursor(cursor))
+        shown: list[dict[str, Any]] = []
+        for job in jobs.jobs:
+            base = f"uaol://jobs/{job.job_id}"
+            title = job.template or job.kind
+            shown.append(_entry(f"{base}/trace", "trace", f"Trace of {title}", "application/json"))
+            if job.is_terminal:
+                files = await self._ops.job_files(call.principal, job.job_id)
+                shown += [_file_entry(file) for file in files]
+        return shown, None if jobs.next is None else str(jobs.next)
+
+    async def read(self, call: Call, uri: str) -> dict[str, Any]:
+        """The contents of one resource; `not_found` for anything that is not the caller's."""
+        job_id, parts = _parse(uri)
+        match parts:
+            case ["files", name]:
+                return await self._file(call, uri, job_id, name)
+            case ["report"]:
+                return await self._report(call, uri, await self._ops.job(call.principal, job_id))
+            case ["trace"]:
+                return _text(uri, "application/json", await self._trace(call, job_id))
+        raise _missing(uri)
+
+    async def _file(self, call: Call, uri: str, job_id: UUID, name: str) -> dict[str, Any]:
+        for file in await self._ops.job_files(call.principal, job_id):
+            if file.name == name:
+                return await self._contents(uri, file)
+        raise _missing(uri)
+
+    async def _report(self, call: Call, uri: str, job: JobView) -> dict[str, Any]:
+        for file in await self._ops.job_files(call.principal, job.job_id):
+            if file.name == _REPORT:
+                return await self._contents(uri, file)
+        if job.final_output is None:
+            raise _missing(uri)
+        return _text(uri, "application/json", orjson.dumps(job.final_output).decode())
+
+    async def _trace(self, call: Call, job_id: UUID) -> str:
+        events, after = [], 0
+        while page := (await self._ops.trace(call.principal, job_id, after, PAGE)).events:
+            events += page
+            after = page[-1].seq
+        return orjson.dumps([event.as_json() for event in events]).decode()
+
+    async def _contents(self, uri: str, file: StoredFile) -> dict[str, Any]:
+        if file.size > _READ_LIMIT:
+            raise AppError(
+                Code.PAYLOAD_TOO_LARGE,
+                f"{file.name} has {file.size} bytes, too many for a resource.",
+                hint=f"Download it: POST /v1/files/{file.file_id}/link gives a link.",
+                details={"file_id": str(file.file_id), "limit": _READ_LIMIT},
+            )
+        data = b"".join([chunk async for chunk in self._ops.files.storage.open(file)])
+        if file.media_type.startswith("text/") or file.media_type in _TEXTUAL:
+            try:
+                return _text(uri, file.media_type, data.decode())
+            except UnicodeDecodeError:
+                pass
+        blob = base64.b64encode(data).decode()
+        return {"uri": uri, "mimeType": file.media_type, "blob": blob}
+
+
+def _text(uri: str, media_type: str, text: str) -> dict[str, Any]:
+    return {"uri": uri, "mimeType": media_type, "text": text}
+
+
+def _entry(uri: str, name: str, title: str, media_type: str) -> dict[str, Any]:
+    return {"uri": uri, "name": name, "title": title, "mimeType": media_type}
+
+
+def _file_entry(file: StoredFile) -> dict[str, Any]:
+    shown = _entry(file_uri(file), file.name, file.name, file.media_type)
+    return shown | {"size": file.size}
+
+
+def _cursor(cursor: str | None) -> UUID | None:
+    try:
+        return None if cursor is None else UUID(cursor)
+    except ValueError:
+        raise AppError(Code.INVALID_INPUT, "This is not a cursor of an earlier page.") from None
+
+
+def _parse(uri: str) -> tuple[UUID, list[str]]:
+    try:
+        split = urlsplit(uri)
+        job_id, *parts = [unquote(part) for part in split.path.lstrip("/").split("/")]
+        is_ours = (split.scheme, split.netloc) == ("uaol", "jobs")
+        if is_ours and not split.query and text_fault(uri) is None:
+            return UUID(job_id), parts
+    except ValueError:
+        pass
+    raise _missing(uri)
+
+
+def _missing(uri: str) -> AppError:
+    return AppError(
+        Code.NOT_FOUND,
+        "There is no such resource.",
+        hint="List the resources.",
+        details={"uri": uri[:200].encode(errors="replace").decode()},
+    )

@@ -1,0 +1,158 @@
+"""`bio_agent.*`: run a task, watch it, stop it. Watching never owns the run."""
+
+from contextlib import aclosing
+from typing import Annotated, Any
+from uuid import UUID
+
+import anyio
+from pydantic import Field
+
+from app.kernel.principal import Scope
+from app.orchestration import JobView
+from app.surfaces.mcp.calls import Call, sentence
+from app.surfaces.mcp.owntools import OwnTool
+from app.surfaces.mcp.results import Result, answer
+from app.surfaces.operations import MAX_SEQ, Operations
+from app.surfaces.payloads import IdempotencyKey, Payload, Text
+from app.surfaces.views import Event, JobOut, JobWithFiles, TemplateOut, Trace, View
+
+_Timeout = Annotated[
+    float, Field(gt=0, le=3600, description="Seconds to wait at most; the run goes on after them.")
+]
+
+
+class RunTask(Payload):
+    """Arguments of `bio_agent.run_task`."""
+
+    template: Annotated[Text, Field(description="A name from bio_agent.list_templates.")]
+    input: Annotated[
+        dict[str, Any],
+        Field(
+            description="The template's input. A file is the id of an uploaded file, or"
+            ' {"text": "...", "name": "record.gb"}.'
+        ),
+    ]
+    wait: Annotated[bool, Field(description="Wait for the end and return the result.")] = False
+    idempotency_key: Annotated[
+        IdempotencyKey | None, Field(description="A repeated request with it is not run again.")
+    ] = None
+    timeout_s: _Timeout = 3600.0
+
+
+class StreamTrace(Payload):
+    """Arguments of `bio_agent.stream_trace`."""
+
+    job_id: UUID
+    after_seq: Annotated[int, Field(ge=0, le=MAX_SEQ, description="Last event seen.")] = 0
+    wait: Annotated[bool, Field(description="Wait for more until the run has ended.")] = True
+    max_events: Annotated[int, Field(ge=1, le=1000)] = 500
+    timeout_s: _Timeout = 3600.0
+
+
+class OneJob(Payload):
+    """A job's id."""
+
+    job_id: UUID
+
+
+class Nothing(Payload):
+    """No arguments."""
+
+
+class Templates(View):
+    """The tasks that can be run."""
+
+    templates: list[TemplateOut]
+
+
+class TaskTools:
+    """The handlers, over the operations both doors share."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._ops = operations
+
+    def tools(self) -> list[OwnTool[Any]]:
+        """The tools of this family."""
+        return [
+            OwnTool("bio_agent.list_templates", _LIST, Nothing, Templates, None, self.list),
+            OwnTool("bio_agent.run_task", _RUN, RunTask, JobWithFiles, Scope.JOBS, self.run, False),
+            OwnTool("bio_agent.stream_trace", _TRACE, StreamTrace, Trace, Scope.JOBS, self.trace),
+            OwnTool(
+                "bio_agent.cancel_task", _CANCEL, OneJob, JobOut, Scope.JOBS, self.cancel, False
+            ),
+        ]
+
+    async def list(self, _call: Call, _arguments: Nothing) -> Templates:
+        """All templates with their input schemas."""
+        found = self._ops.services.templates.all()
+        return Templates(templates=[TemplateOut.of(template) for template in found])
+
+    async def run(self, call: Call, given: RunTask) -> Result:
+        """Submit, durable before anything else; then, if asked, wait and report progress."""
+        submitted = await self._ops.submit_task(
+            call.principal, given.template, given.input, given.idempotency_key
+        )
+        job = submitted.job
+        if not given.wait:
+            return await self._shown(call, job)
+        with anyio.move_on_after(given.timeout_s):
+            async for event in self._ops.watch(call.principal, job.job_id, 0):
+                await call.progress(event, sentence(event))
+        return await self._shown(call, await self._ops.job(call.principal, job.job_id))
+
+    async def _shown(self, call: Call, job: JobView) -> Result:
+        files = []
+        if job.is_terminal and call.principal.scopes & {Scope.FILES, Scope.ADMIN}:
+            found = await self._ops.job_files(call.principal, job.job_id)
+            files = self._ops.files.linked(found, call.base_url)
+        shown = JobWithFiles(**JobOut.fields_of(job), files=files).as_json()
+        if job.error is None:
+            return answer(shown)
+        # A run that failed is an error here too, under the code of its cause.
+        return answer({**job.error, **shown}, is_error=True)
+
+    async def trace(self, call: Call, given: StreamTrace) -> Trace:
+        """The trace; with `wait`, each event also goes out at once as a progress notification."""
+        if not given.wait:
+            return await self._ops.trace(
+                call.principal, given.job_id, given.after_seq, given.max_events
+            )
+        events, is_over = await self._watched(call, given)
+        job = await self._ops.job(call.principal, given.job_id)
+        return Trace(
+            job_id=job.job_id,
+            status=job.status,
+            events=events,
+            next_seq=events[-1].seq if events else given.after_seq,
+            is_terminal=is_over,
+        )
+
+    async def _watched(self, call: Call, given: StreamTrace) -> tuple[list[Event], bool]:
+        events: list[Event] = []
+        watching = self._ops.watch(call.principal, given.job_id, given.after_seq)
+        with anyio.move_on_after(given.timeout_s):
+            async with aclosing(watching):
+                async for event in watching:
+                    events.append(Event.of(event))
+                    await call.progress(event, events[-1].model_dump_json())
+                    if len(events) == given.max_events:
+                        return events, False
+            return events, True
+        return events, False
+
+    async def cancel(self, call: Call, given: OneJob) -> JobOut:
+        """Cancel a run."""
+        return JobOut.of(await self._ops.cancel(call.principal, given.job_id))
+
+
+_LIST = "The tasks that can be run: what each does, its price and the schema of its input."
+_RUN = (
+    "Run a task. Its price is held now, charged only if the result passes its checks, and given"
+    " back otherwise. Returns at once with the job's id, or with wait=true once it has ended."
+    " The run survives a client that goes away; follow it with bio_agent.stream_trace."
+)
+_TRACE = (
+    "The trace of a run after `after_seq`: agents, tools, checks. With wait=true it follows the"
+    " run to its end and sends each event as a progress notification whose message is its JSON."
+)
+_CANCEL = "Stop a run; its credits are given back."

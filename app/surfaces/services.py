@@ -1,0 +1,35 @@
+"""What the doors stand on: every module's facade, made once by the wiring and handed in whole."""
+
+from dataclasses import dataclass
+
+from app.agents import Templates
+from app.auth import Auth
+from app.billing import Billing
+from app.kernel.db import Database
+from app.kernel.metrics import Metrics
+from app.kernel.settings import Settings
+from app.kernel.wakeups import Wakeups
+from app.orchestration import Jobs, Worker
+from app.proxy import ToolProxy
+from app.registry import Registry
+from app.sandbox import Sandbox
+from app.storage import Storage
+
+
+@dataclass(frozen=True)
+class Services:
+    """The process's modules; `worker` is None in a process that only serves."""
+
+    settings: Settings
+    database: Database
+    wakeups: Wakeups
+    auth: Auth
+    billing: Billing
+    registry: Registry
+    proxy: ToolProxy
+    sandbox: Sandbox
+    storage: Storage
+    jobs: Jobs
+    templates: Templates
+    worker: Worker | None
+    metrics: Metrics

@@ -1,0 +1,155 @@
+"""From a request to a queued job: check everything, store inline files, then one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.agents import TaskTemplate
+from app.kernel.errors import AppError, Code
+from app.kernel.ids import new_id
+from app.kernel.principal import Principal, Scope
+from app.kernel.uow import UnitOfWork
+from app.orchestration import JobRequest, JobView
+from app.storage import Blob
+from app.surfaces.context import Access, owned
+from app.surfaces.files import Files
+from app.surfaces.inputs import InlineFile, Path, at, file_ids, prepare, put
+from app.surfaces.payloads import check_json, pointer
+from app.surfaces.services import Services
+
+_MILLIS = 80
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job, and whether this request made it (else its idempotency key was used before)."""
+
+    job: JobView
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An accepted request; inline files stand in `value` as placeholder ids."""
+
+    template: TaskTemplate
+    value: dict[str, Any]
+    inline: Mapping[Path, InlineFile]
+    blobs: Mapping[Path, Blob]
+
+    def definition(self) -> dict[str, Any]:
+        return {
+            "kind": "task",
+            "template": self.template.name,
+            "version": self.template.version,
+            "input": self.value,
+        }
+
+
+class Submission:
+    """Submits tasks. A refused request leaves no job, no file row and no hold."""
+
+    def __init__(self, services: Services, access: Access, files: Files) -> None:
+        self._services = services
+        self._access = access
+        self._files = files
+
+    async def submit(
+        self, principal: Principal, name: str, raw: Mapping[str, Any], key: str | None
+    ) -> Submitted:
+        """Queue a task of the template `name`; `key` makes a repeated request give the same job."""
+        principal.require(Scope.JOBS)
+        check_json(raw)
+        task = await self._accept(principal, self._services.templates.get(name), raw)
+        before = new_id()
+        try:
+            job = await self._queue(principal, task, key)
+        except AppError as error:
+            if error.code is not Code.IDEMPOTENCY_MISMATCH or not task.inline:
+                raise
+            return Submitted(await self._repeated(principal, task, error), False)
+        # A job id carries the milliseconds of its making (UUIDv7).
+        is_new = key is None or job.job_id.int >> _MILLIS >= before.int >> _MILLIS
+        return Submitted(job, is_new)
+
+    async def _accept(
+        self, principal: Principal, template: TaskTemplate, raw: Mapping[str, Any]
+    ) -> _Task:
+        schema = template.input_schema()
+        prepared = prepare(schema, raw)
+        value = template.validate(prepared.value)
+        named = file_ids(schema, value)
+        inline = {p: prepared.inline[i] for p, i in named.items() if i in prepared.inline}
+        await self._require(principal, {p: i for p, i in named.items() if p not in inline})
+        put_bytes = self._services.storage.put_bytes
+        blobs = {path: await put_bytes(file.text.encode()) for path, file in inline.items()}
+        return _Task(template, value, inline, blobs)
+
+    async def _require(self, principal: Principal, named: Mapping[Path, UUID]) -> None:
+        if not named:
+            return
+        async with self._access.read(principal) as uow:
+            for path, file_id in named.items():
+                try:
+                    await self._files.own(uow, principal, file_id)
+                except AppError as error:
+                    raise _no_file(error, path, file_id) from error
+
+    async def _queue(self, principal: Principal, task: _Task, key: str | None) -> JobView:
+        async with self._access.write(principal) as uow:
+            price = await self._services.billing.quote(uow, "template", task.template.name)
+            await self._attach(uow, principal, task)
+            request = JobRequest(
+                user_id=principal.owner,
+                project_id=principal.project_id,
+                kind="task",
+                definition=task.definition(),
+                idempotency_key=key,
+                price=price,
+            )
+            return await self._services.jobs.submit(uow, request)
+
+    async def _attach(self, uow: UnitOfWork, principal: Principal, task: _Task) -> None:
+        for path, blob in task.blobs.items():
+            name = task.inline[path].name
+            stored = await self._files.attach(uow, principal, blob, name, "text/plain")
+            put(task.value, path, str(stored.file_id))
+
+    async def _repeated(self, principal: Principal, task: _Task, error: AppError) -> JobView:
+        """The earlier job if its inline files had the same bytes, else the error.
+
+        Each submit stores its inline files anew, so the ids alone make equal requests differ.
+        """
+        async with self._access.read(principal) as uow:
+            job = await self._services.jobs.get(uow, UUID(str(error.details.get("job_id"))))
+            job = owned(principal, job, job.user_id, "job")
+            for path, blob in task.blobs.items():
+                earlier = _id_at(job.definition.get("input"), path)
+                if earlier is None:
+                    raise error
+                file = await self._files.own(uow, principal, earlier)
+                if file.sha256 != blob.sha256:
+                    raise error
+                put(task.value, path, str(earlier))
+        if task.definition() != dict(job.definition):
+            raise error
+        return job
+
+
+def _id_at(value: object, path: Path) -> UUID | None:
+    try:
+        return UUID(at(value, path))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _no_file(error: AppError, path: Path, file_id: UUID) -> AppError:
+    if error.code is not Code.NOT_FOUND:
+        return error
+    return AppError(
+        Code.NOT_FOUND,
+        f"{pointer(path)}: there is no file {file_id}.",
+        hint="Upload the file first and use its file_id.",
+        details={"pointer": pointer(path)},
+    )
