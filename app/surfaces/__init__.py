@@ -1,1 +1,1 @@
-"""The doors: HTTP under `/v1` and MCP under `/mcp`. They translate; no rule of the business is here."""
+"""The doors, HTTP at `/v1` and MCP at `/mcp`. They translate; no rule of business is here."""

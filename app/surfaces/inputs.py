@@ -1,4 +1,4 @@
-"""Files inside a task's input: where the template's schema wants one, and how inline text gets there."""
+"""Files inside a task's input: where the schema wants one, and how inline text gets there."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -43,14 +43,21 @@ def _walk(root: Mapping[str, Any], schema: Any, value: object, path: Path) -> It
     for keyword in _COMBINED:
         for choice in schema.get(keyword, ()):
             yield from _walk(root, choice, value, path)
+    for key, child in _children(value):
+        yield from _walk(root, _schema_of(schema, key), child, (*path, key))
+
+
+def _children(value: object) -> Iterator[tuple[str | int, object]]:
     if isinstance(value, dict):
-        known = schema.get("properties", {})
-        for key, child in value.items():
-            inner = known.get(key, schema.get("additionalProperties"))
-            yield from _walk(root, inner, child, (*path, key))
+        yield from value.items()
     elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield from _walk(root, schema.get("items"), child, (*path, index))
+        yield from enumerate(value)
+
+
+def _schema_of(schema: Mapping[str, Any], key: str | int) -> Any:
+    if isinstance(key, int):
+        return schema.get("items")
+    return schema.get("properties", {}).get(key, schema.get("additionalProperties"))
 
 
 def _resolve(root: Mapping[str, Any], schema: Any) -> Any:
@@ -94,8 +101,8 @@ def _inline(given: dict[str, Any], path: Path) -> InlineFile:
         details["pointer"] = pointer(path) + str(details.get("pointer", ""))
         raise AppError(
             error.code,
-            f"{details['pointer']}: an inline file is {{'text': ..., 'name': ...}}; {error.message}",
-            hint="Give the text and a name, or the id of an uploaded file.",
+            f"{details['pointer']} is not an inline file: {error.message}",
+            hint="Give {'text': ..., 'name': ...}, or the id of an uploaded file.",
             details=details,
         ) from error
 

@@ -50,8 +50,10 @@ class ToolCalls:
             with anyio.CancelScope(shield=True):
                 await self._settle(principal, call_id, tool, None)
             raise
+        charged = 0
         with anyio.CancelScope(shield=True):
-            return result, await self._settle(principal, call_id, tool, result)
+            charged = await self._settle(principal, call_id, tool, result)
+        return result, charged
 
     async def _hold(self, principal: Principal, call_id: UUID, tool: Tool) -> None:
         if tool.price_micro > 0:

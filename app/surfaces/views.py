@@ -113,6 +113,7 @@ class ToolOut(View):
     def of(cls, tool: Tool) -> Self:
         """The view of a registered tool."""
         definition = tool.definition
+        output = definition.output_schema
         return cls(
             name=tool.full_name,
             server=tool.server,
@@ -120,9 +121,7 @@ class ToolOut(View):
             status=tool.status,
             price_micro=tool.price_micro,
             input_schema=dict(definition.input_schema),
-            output_schema=None
-            if definition.output_schema is None
-            else dict(definition.output_schema),
+            output_schema=None if output is None else dict(output),
         )
 
 

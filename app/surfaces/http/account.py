@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from app.auth import ApiKey, IssuedKey
 from app.kernel.principal import Scope
@@ -30,7 +30,7 @@ class KeyOut(View):
     key_id: UUID
     name: str
     prefix: str
-    scopes: list[str]
+    scopes: Annotated[list[str], BeforeValidator(sorted)]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -39,8 +39,7 @@ class KeyOut(View):
     @classmethod
     def of(cls, key: ApiKey) -> Self:
         """The view of a key."""
-        names = "key_id name prefix created_at expires_at revoked_at last_used_at".split()
-        return cls(scopes=sorted(key.scopes), **{name: getattr(key, name) for name in names})
+        return cls.model_validate(key)
 
 
 class NewKeyOut(View):

@@ -70,7 +70,8 @@ class Resources:
                 return await self._report(call, uri, await self._ops.job(call.principal, job_id))
             case ["trace"]:
                 return _text(uri, "application/json", await self._trace(call, job_id))
-        raise _missing(uri)
+            case _:
+                raise _missing(uri)
 
     async def _file(self, call: Call, uri: str, job_id: UUID, name: str) -> dict[str, Any]:
         for file in await self._ops.job_files(call.principal, job_id):

@@ -58,7 +58,7 @@ def guarded_tool(handler: Handler) -> Handler:
             return failure(error)
         except MCPError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the border; its cause is in the log
             return failure(unexpected(error, f"tools/call {params.name}"))
 
     return guarded

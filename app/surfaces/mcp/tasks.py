@@ -1,6 +1,5 @@
 """`bio_agent.*`: run a task, watch it, stop it. Watching never owns the run."""
 
-from contextlib import aclosing
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -74,7 +73,7 @@ class TaskTools:
     def tools(self) -> list[OwnTool[Any]]:
         """The tools of this family."""
         return [
-            OwnTool("bio_agent.list_templates", _LIST, Nothing, Templates, None, self.list),
+            OwnTool("bio_agent.list_templates", _LIST, Nothing, Templates, None, self.show),
             OwnTool("bio_agent.run_task", _RUN, RunTask, JobWithFiles, Scope.JOBS, self.run, False),
             OwnTool("bio_agent.stream_trace", _TRACE, StreamTrace, Trace, Scope.JOBS, self.trace),
             OwnTool(
@@ -82,7 +81,7 @@ class TaskTools:
             ),
         ]
 
-    async def list(self, _call: Call, _arguments: Nothing) -> Templates:
+    async def show(self, _call: Call, _arguments: Nothing) -> Templates:
         """All templates with their input schemas."""
         found = self._ops.services.templates.all()
         return Templates(templates=[TemplateOut.of(template) for template in found])
@@ -131,12 +130,11 @@ class TaskTools:
         events: list[Event] = []
         watching = self._ops.watch(call.principal, given.job_id, given.after_seq)
         with anyio.move_on_after(given.timeout_s):
-            async with aclosing(watching):
-                async for event in watching:
-                    events.append(Event.of(event))
-                    await call.progress(event, events[-1].model_dump_json())
-                    if len(events) == given.max_events:
-                        return events, False
+            async for event in watching:
+                events.append(Event.of(event))
+                await call.progress(event, events[-1].model_dump_json())
+                if len(events) == given.max_events:
+                    return events, False
             return events, True
         return events, False
 
