@@ -67,16 +67,15 @@ async def _score(ctx: RoleContext, guides: list[JSON]) -> JSON:
 
 
 def home_sites(guides: list[JSON], record_id: str) -> list[JSON]:
-    """Where each guide is meant to cut, as the off-target tools want it."""
-    return [
-        {
-            "spacer": one["spacer"],
-            "contig": record_id,
-            "start": one["start"],
-            "strand": one["strand"],
-        }
-        for one in guides
-    ]
+    """Where each guide is meant to cut, as the off-target tools want it.
+
+    A spacer that the gene holds twice has its first place only: the other one is a second cut.
+    """
+    first: dict[str, JSON] = {}
+    for one in guides:
+        place = {"contig": record_id, "start": one["start"], "strand": one["strand"]}
+        first.setdefault(one["spacer"], {"spacer": one["spacer"], **place})
+    return list(first.values())
 
 
 async def _count(
@@ -84,14 +83,14 @@ async def _count(
 ) -> JSON:
     """Off-targets of all guides; again if a background turns out to hold the target's own locus."""
     files = [one["file"] for one in state["material"]["searched"]]
-    home = state["material"]["searched"][0]["name"]
     on_target = home_sites(guides, state["plan"]["facts"]["record"]["id"])
-    counted = await _scan(ctx, given, files, guides, on_target)
+    names = {one["served_as"]: one["name"] for one in state["material"]["searched"]}
+    counted = await _scan(ctx, given, files, guides, on_target, names)
     sites = {row["spacer"]: row["sites"] for row in counted["guides"]}
-    loci = own_loci(guides, sites, home)
+    loci = own_loci(guides, sites, home="record")
     if loci:
         on_target = on_target + [site for locus in loci for site in locus["sites"]]
-        counted = await _scan(ctx, given, files, guides, on_target)
+        counted = await _scan(ctx, given, files, guides, on_target, names)
     keys = ("genome", "contig", "strand", "guides")
     own = [{key: locus[key] for key in keys} for locus in loci]
     return {**counted, "own_loci": own, "on_target": on_target}
@@ -103,8 +102,9 @@ async def _scan(
     files: list[str],
     guides: list[JSON],
     on_target: list[JSON],
+    names: dict[str, str],
 ) -> JSON:
-    """One call per batch, so that a call stays within its time-out."""
+    """One call per batch, so that a call stays within its time-out; genomes by our names."""
     rows: list[JSON] = []
     searched: list[JSON] = []
     spacers = list(dict.fromkeys(one["spacer"] for one in guides))
@@ -121,9 +121,13 @@ async def _scan(
                 "sites_per_guide": SITES_KEPT,
             },
         )
-        rows += answer["guides"]
+        rows += [{**row, "sites": _renamed(row["sites"], names)} for row in answer["guides"]]
         searched = answer["searched"]
     return {"guides": rows, "searched": searched}
+
+
+def _renamed(sites: list[JSON], names: dict[str, str]) -> list[JSON]:
+    return [{**site, "genome": names.get(site["genome"], site["genome"])} for site in sites]
 
 
 def _candidate(guide: JSON, scores: JSON, counted: JSON | None) -> JSON:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from app.agents.knockout.candidates import gather
+from app.agents.knockout.flanks import bases_around
 from app.agents.knockout.inputs import KnockoutInput
 from app.agents.knockout.ranking import Policy, choose, specificity_refusals
 from app.agents.types import JSON, Draft, Refusal, RoleContext, RunState
@@ -18,7 +19,7 @@ async def compute(ctx: RoleContext, state: RunState, refusals: Sequence[Refusal]
     """One try. What the evaluator refused is left out, and what was counted is kept."""
     given = KnockoutInput.model_validate(state["input"])
     policy = cast(Policy, ctx.policy)
-    found = state["draft"]["found"] if "draft" in state else await gather(ctx, given, state)
+    found: JSON = state["draft"]["found"] if "draft" in state else await gather(ctx, given, state)
     excluded: dict[str, list[str]] = {}
     for refusal in refusals:
         for guide in refusal.exclude:
@@ -35,7 +36,8 @@ async def compute(ctx: RoleContext, state: RunState, refusals: Sequence[Refusal]
         return _none(found["candidates"], draft)
     await ctx.progress(4, 5, "Designing oligos and predicting the repair outcome")
     draft["oligos"], draft["vector"] = await _oligos(ctx, given, found, chosen)
-    draft["frameshift"] = await _frameshift(ctx, given, found, chosen)
+    gene = state["plan"]["facts"]["gene"]
+    draft["frameshift"] = await _frameshift(ctx, given, gene, found, chosen)
     await ctx.progress(5, 5, f"{len(chosen)} guides chosen")
     listed = ", ".join(f"{guide} {_by_id(found, guide)['spacer']}" for guide in chosen)
     return Draft(f"Chose {len(chosen)} of {len(found['candidates'])} ({policy}): {listed}.", draft)
@@ -43,10 +45,11 @@ async def compute(ctx: RoleContext, state: RunState, refusals: Sequence[Refusal]
 
 def refusals_of(candidate: JSON, draft: JSON) -> list[str]:
     """Every reason against a candidate, in the policy of the draft."""
-    reasons = list(candidate["refused_because"])
+    reasons: list[str] = list(candidate["refused_because"])
     if draft["policy"] == "specific":
         reasons += specificity_refusals(candidate)
-    return reasons + draft["excluded"].get(candidate["id"], [])
+    reasons += draft["excluded"].get(candidate["id"], [])
+    return reasons
 
 
 def _by_id(found: JSON, guide: str) -> JSON:
@@ -63,17 +66,17 @@ async def _with_primers(
 ) -> tuple[list[str], list[JSON]]:
     """Choose guides, and again without those that no primer pair can show, up to three times."""
     await ctx.progress(3, 5, "Choosing guides and designing primers")
+    chosen = choose(found["candidates"], given.guides, policy, exclude=excluded)
     for _ in range(_PRIMER_ROUNDS):
-        chosen = choose(found["candidates"], given.guides, policy, exclude=excluded)
-        if not chosen:
-            return [], []
-        pairs = await _primers(ctx, given, state, found, chosen)
+        pairs = await _primers(ctx, given, state, found, chosen) if chosen else []
         missing = set(chosen) - {pair["id"] for pair in pairs}
         if not missing:
             return chosen, pairs
         excluded.update({guide: [_NO_PRIMERS] for guide in missing})
-    kept = [guide for guide in chosen if guide not in missing]
-    return kept, pairs
+        chosen = choose(found["candidates"], given.guides, policy, exclude=excluded)
+    pairs = await _primers(ctx, given, state, found, chosen) if chosen else []
+    with_pair = {pair["id"] for pair in pairs}
+    return [guide for guide in chosen if guide in with_pair], pairs
 
 
 async def _primers(
@@ -123,15 +126,18 @@ async def _oligos(
 
 
 async def _frameshift(
-    ctx: RoleContext, given: KnockoutInput, found: JSON, chosen: list[str]
+    ctx: RoleContext, given: KnockoutInput, gene: str, found: JSON, chosen: list[str]
 ) -> list[JSON]:
-    """Out-of-frame scores of the chosen guides, from the 60 bases around each cut."""
+    """Out-of-frame scores of the chosen guides, from 30 bases on each side of each cut."""
+    arguments: JSON = {"file": given.record, "gene": gene}
+    if given.location is not None:
+        arguments["location"] = given.location
+    genbank = (await ctx.call("cloning.annotate_record", arguments))["genbank"]
     rows: list[JSON] = []
     for guide in chosen:
-        facts = _by_id(found, guide)
-        answer = await ctx.call(
-            "crispr.predict_frameshift", {"sequence": facts["context"], "cut": 23}
-        )
+        sequence, cut = bases_around(genbank, _by_id(found, guide)["cut"])
+        asked = {"sequence": sequence, "cut": cut}
+        answer = await ctx.call("crispr.predict_frameshift", asked)
         scores = {key: answer[key] for key in ("out_of_frame_score", "microhomology_score")}
         rows.append({"id": guide, **scores})
     return rows
@@ -146,6 +152,6 @@ def _none(candidates: list[JSON], draft: JSON) -> Draft:
         f"({listed or 'none was enumerated'}; a guide may break several)."
     )
     hint = "See details.refused: a wider window, another gene model or another nuclease may help."
-    impossible = {"code": Code.NO_GUIDE.value, "message": message, "hint": hint}
-    draft["refused_counts"] = dict(sorted(counts.items()))
+    impossible: JSON = {"code": Code.NO_GUIDE.value, "message": message, "hint": hint}
+    impossible["refused"] = dict(sorted(counts.items()))
     return Draft(message, draft, impossible)

@@ -1,6 +1,6 @@
 """What a researcher gives for a knockout."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -56,13 +56,11 @@ class KnockoutInput(BaseModel):
             raise ValueError("off_target_pams must include NGG, the PAM Cas9 cuts best")
         if self.window_min >= self.window_max:
             raise ValueError("window_min must be smaller than window_max")
-        return self
-
-    def model_post_init(self, _context: Any) -> None:
-        """Drop repeats, keeping the order: a genome searched twice would count twice."""
-        once = [file for file in dict.fromkeys(self.backgrounds) if file != self.record]
-        self.backgrounds = once
+        # A genome searched twice would count twice.
+        once = dict.fromkeys(file for file in self.backgrounds if file != self.record)
+        self.backgrounds = list(once)
         self.off_target_pams = list(dict.fromkeys(self.off_target_pams))
+        return self
 
     @property
     def genomes(self) -> list[str]:

@@ -41,18 +41,15 @@ def _place(guide: JSON, site: JSON) -> _Place:
 
 def _locus(place: _Place, candidates: Sequence[JSON], sites: Mapping[str, JSON]) -> JSON:
     genome, contig, strand, _ = place
+    first: dict[str, JSON] = {}
+    for guide in candidates:
+        site = sites[guide["id"]]
+        entry = {"contig": contig, "start": site["start"], "strand": site["strand"]}
+        first.setdefault(guide["spacer"], {"spacer": guide["spacer"], **entry})
     return {
         "genome": genome,
         "contig": contig,
         "strand": strand,
         "guides": len(sites),
-        "sites": [
-            {
-                "spacer": guide["spacer"],
-                "contig": contig,
-                "start": sites[guide["id"]]["start"],
-                "strand": sites[guide["id"]]["strand"],
-            }
-            for guide in candidates
-        ],
+        "sites": list(first.values()),
     }

@@ -63,12 +63,15 @@ def _strand(target: JSON) -> str:
 
 
 def _steps(given: KnockoutInput, gene: str) -> list[str]:
+    counting = (
+        f"4. Count off-targets with up to {given.max_mismatches} mismatches at "
+        f"{', '.join(given.off_target_pams)}."
+    )
     return [
         f"1. Read every sequence to be searched: the record and {len(given.backgrounds)} others.",
         f"2. Enumerate {given.pam} guides that cut the coding sequence of {gene}.",
         "3. Score them by Rule Set 3 and CRISPRscan, side by side.",
-        f"4. Count off-targets with up to {given.max_mismatches} mismatches at "
-        f"{', '.join(given.off_target_pams)}.",
+        counting,
         f"5. Choose {given.guides}, and design oligos for {given.vector} and primers.",
         "6. Check all of it by another road; refuse what does not agree.",
         "7. Write the report.",
@@ -82,7 +85,7 @@ async def retrieve(ctx: RoleContext, state: RunState) -> Material:
     notes: list[str] = []
     for number, file in enumerate(given.genomes):
         await ctx.progress(number, len(given.genomes), "Reading the sequences to be searched")
-        entry = await _survey(ctx, file, "background" if number else "record")
+        entry = await _survey(ctx, file, number)
         twin = next((one for one in searched if one["sha256"] == entry["sha256"]), None)
         if twin is None:
             searched.append(entry)
@@ -95,7 +98,8 @@ async def retrieve(ctx: RoleContext, state: RunState) -> Material:
     return Material(summary, {"searched": searched, "limits": limits, "notes": notes})
 
 
-async def _survey(ctx: RoleContext, file: str, role: str) -> JSON:
+async def _survey(ctx: RoleContext, file: str, number: int) -> JSON:
+    """`name` is ours and the same in every run; `served_as` is what the tools call the file."""
     found = await ctx.call(
         "crispr.find_off_targets",
         {
@@ -107,8 +111,9 @@ async def _survey(ctx: RoleContext, file: str, role: str) -> JSON:
         },
     )
     [genome] = found["searched"]
-    facts = {key: genome[key] for key in ("name", "sha256", "contigs", "bases")}
-    return {"file": file, "role": role, **facts}
+    facts = {key: genome[key] for key in ("sha256", "contigs", "bases")}
+    name, role = (f"background {number}", "background") if number else ("record", "record")
+    return {"file": file, "name": name, "role": role, "served_as": genome["name"], **facts}
 
 
 def limits_of(record_id: str, searched: list[JSON]) -> list[str]:

@@ -13,6 +13,7 @@ from app.agents.types import JSON
 
 Policy = Literal["specific", "score_only"]
 MIN_CUT_DISTANCE = 20
+SCORE_NAMES = {"rule_set_3": "Rule Set 3", "crisprscan": "CRISPRscan"}
 _BANDS = (50.0, 30.0)
 _PERFECT, _ONE = "perfect_off_target", "one_mismatch_off_target"
 _Key = tuple[float | str, ...]

@@ -95,7 +95,7 @@ class Frameshift(_Part):
     """Predicted repair outcome (Bae et al. 2014)."""
 
     id: str
-    out_of_frame_score: float
+    out_of_frame_score: float | None = Field(description="0-100; null without microhomology")
     microhomology_score: float
 
 
@@ -146,7 +146,7 @@ class Searched(_Part):
     """A sequence file that was searched for off-targets."""
 
     file: str = Field(description="file id")
-    name: str
+    name: str = Field(description="what `genome` of a site refers to")
     role: Literal["record", "background"]
     sha256: str
     contigs: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.agents.roles.base import Driver, Work
+from app.agents.roles.base import Driver, StoreFile, Work
 from app.agents.roles.coder import code
 from app.agents.roles.evaluator import evaluate
 from app.agents.roles.planner import plan
@@ -18,4 +18,4 @@ DRIVERS: Mapping[Role, Driver] = {
     "reporter": report,
 }
 
-__all__ = ["DRIVERS", "Driver", "Work"]
+__all__ = ["DRIVERS", "Driver", "StoreFile", "Work"]

@@ -1,0 +1,54 @@
+"""A second opinion in the sandbox: a small script counts the chosen guides' close sites again."""
+
+import hashlib
+import json
+from importlib.resources import files
+
+from app.agents.types import JSON, Check, RoleContext
+from app.kernel.errors import AppError, Code
+
+NAME = "isolated_recount"
+_STATEMENT = (
+    "A stand-alone script in the sandbox, which shares no code with the other counters, finds "
+    "each guide in the record, and no other NGG site with fewer than two mismatches."
+)
+
+
+def script() -> str:
+    """The script's source, as it is run."""
+    return files("app.agents.knockout").joinpath("recount_script.py").read_text("utf-8")
+
+
+def script_sha256() -> str:
+    """SHA-256 (hex) of the script's source."""
+    return hashlib.sha256(script().encode()).hexdigest()
+
+
+async def recount(ctx: RoleContext, record: str, guides: list[JSON]) -> Check:
+    """Run it. Where code cannot be isolated the check is `not_run`, and says why."""
+    asked = [{key: one[key] for key in ("id", "spacer", "strand", "start")} for one in guides]
+    call = f"\nmain('/work/input/record', json.loads({json.dumps(json.dumps(asked))}))\n"
+    arguments = {"code": script() + call, "files": [{"name": "record", "file": record}]}
+    try:
+        answer = await ctx.call("sandbox.run_python", arguments)
+    except AppError as error:
+        if error.code is not Code.SANDBOX_UNAVAILABLE:
+            raise
+        return Check(NAME, "not_run", _STATEMENT, {}, f"{error.code.value}: {error.message}")
+    return _judge(answer, len(asked))
+
+
+def _judge(answer: JSON, expected: int) -> Check:
+    figures: JSON = {"script_sha256": script_sha256(), "executor": answer.get("executor")}
+    if answer["status"] != "ok":
+        reason = f"the script ended with {answer['status']}: {answer.get('stderr', '')[-500:]}"
+        return Check(NAME, "failed", _STATEMENT, figures, reason)
+    said = json.loads(answer["stdout"])
+    rows = said["guides"]
+    figures |= {"record_length": said["length"], "guides": rows}
+    lost = [row["id"] for row in rows if not row["own_site_found"]]
+    close = [row["id"] for row in rows if row["perfect"] or row["one_mismatch"]]
+    if not lost and not close and len(rows) == expected:
+        return Check(NAME, "passed", _STATEMENT, figures)
+    reason = f"not found at their place: {lost or 'none'}; with close sites elsewhere: {close}"
+    return Check(NAME, "failed", _STATEMENT, figures, reason, [*lost, *close])

@@ -1,0 +1,27 @@
+"""The task `crispr_knockout`: guides, oligos and primers that knock a gene out, checked."""
+
+from app.agents.knockout.design import compute
+from app.agents.knockout.evaluation import evaluate
+from app.agents.knockout.inputs import KnockoutInput
+from app.agents.knockout.preparation import plan, retrieve
+from app.agents.knockout.report import VERSION, report
+from app.agents.template import TaskTemplate
+
+CRISPR_KNOCKOUT = TaskTemplate(
+    name="crispr_knockout",
+    title="CRISPR knockout",
+    description=(
+        "Designs SpCas9 guides that knock out a gene: every guide of the coding sequence with "
+        "scores and exact off-targets, oligos for the vector, validation primers, a map and an "
+        "annotated record. All figures are recomputed by another road before anything is charged."
+    ),
+    version=VERSION,
+    price_micro=5_000_000,
+    input_model=KnockoutInput,
+    policies=("specific",),
+    plan=plan,
+    retrieve=retrieve,
+    compute=compute,
+    evaluate=evaluate,
+    report=report,
+)
