@@ -18,7 +18,7 @@ def clean_name(name: str) -> str:
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rsplit("/", 1)[-1]
     # All of category C: control and format characters, such as those that turn text around.
     visible = "".join(c for c in last if not unicodedata.category(c).startswith("C"))
-    cleaned = _shorten(visible.strip().lstrip(". "))
+    cleaned = _shorten(visible.strip().lstrip(". ")).rstrip()
     if not cleaned:
         raise AppError(
             Code.INVALID_INPUT,
