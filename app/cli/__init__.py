@@ -1,0 +1,96 @@
+"""The command line: `uaol`. Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 something this
+machine lacks (database, sandbox, server), 4 the request was refused (bad input, no credits).
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+from rich.console import Console
+
+from app import __version__
+from app.kernel.errors import AppError, Code
+
+_RUN_FAILED = {Code.CHECK_FAILED, Code.NO_GUIDE, Code.ATTEMPTS_EXHAUSTED, Code.JOB_CANCELLED}
+_FIRST_SERVER_ERROR = 500
+
+
+def make_console(*, is_error: bool = False) -> Console:
+    """A console; without colours unless it is a terminal (or `NO_COLOR` says so)."""
+    return Console(stderr=is_error, highlight=False)
+
+
+def run_async(work: Coroutine[Any, Any, None]) -> None:
+    """Run a command to its end; Ctrl-C ends it in order."""
+    with asyncio.Runner() as runner:
+        runner.run(work)
+
+
+def exit_code(error: AppError) -> int:
+    """The exit code of an error."""
+    if error.code in _RUN_FAILED:
+        return 1
+    return 3 if error.status >= _FIRST_SERVER_ERROR else 4
+
+
+def show_error(error: AppError) -> None:
+    """Print an error and what to do next."""
+    console = make_console(is_error=True)
+    console.print(f"[bold red]error[/] [{error.code}] ", end="", markup=True)
+    console.print(error.message, markup=False, soft_wrap=True)
+    if error.hint:
+        console.print(f"  {error.hint}", markup=False, style="dim", soft_wrap=True)
+
+
+class _Commands(click.Group):
+    """Loads a command's module when the command is used, so that help is instant."""
+
+    _MODULES = ("serve", "task", "tools", "demo", "doctor", "keys")
+    _NAMES = ("serve", "up", "worker", "migrate", "demo", "doctor", "task", "tools", "key")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self._NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        from app.cli import demo, doctor, keys, serve, task, tools
+
+        known: dict[str, click.Command] = {
+            "serve": serve.serve,
+            "up": serve.up,
+            "worker": serve.worker,
+            "migrate": serve.migrate,
+            "demo": demo.demo,
+            "doctor": doctor.doctor,
+            "task": task.task,
+            "tools": tools.tools,
+            "key": keys.key,
+        }
+        return known.get(cmd_name)
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="uaol")
+def main() -> None:
+    """UAOL: tools, workflows and agents over MCP; each run priced, metered and checked."""
+
+
+def run() -> None:
+    """The entry point."""
+    from app.kernel.telemetry import configure_logging
+
+    configure_logging(os.environ.get("UAOL_LOG_LEVEL", "WARNING"))
+    try:
+        main(standalone_mode=False)
+    except AppError as error:
+        show_error(error)
+        sys.exit(exit_code(error))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)

@@ -1,0 +1,102 @@
+"""`uaol doctor`: checks what the platform stands on, and says what to do where it does not."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from app.cli import make_console, run_async
+from app.cli.view import table
+from app.kernel.errors import AppError
+from app.kernel.settings import Settings, load_settings
+
+_LEAST_FREE = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what, whether it is well, what was seen, what to do."""
+
+    what: str
+    is_well: bool
+    seen: str
+    advice: str = ""
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.home.expanduser().resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    is_well = free >= _LEAST_FREE and os.access(folder, os.W_OK)
+    return Finding(
+        "disk",
+        is_well,
+        f"{free / 2**30:.1f} GiB free at {folder}",
+        "" if is_well else "Free some space, or set UAOL_HOME to a folder you can write.",
+    )
+
+
+def _port(settings: Settings) -> Finding:
+    from app.surfaces.listening import bind
+
+    try:
+        bind(settings.host, settings.port).close()
+    except AppError as error:
+        return Finding("port", False, error.message, error.hint or "")
+    return Finding("port", True, f"{settings.host}:{settings.port} is free")
+
+
+def _sandbox(services: Any) -> Finding:
+    status = services.sandbox.status()
+    seen = f"{status.executor} passes its self-test" if status.available else status.reason
+    return Finding("sandbox", status.available, seen, status.hint)
+
+
+def _servers(services: Any) -> list[Finding]:
+    return [
+        Finding(
+            f"server {server.name}",
+            server.is_up,
+            f"{server.tools} tools" if server.is_up else server.error or "down",
+            ""
+            if server.is_up
+            else "Check its entry in mcp_config.yaml; `make install` installs the bundled ones.",
+        )
+        for server in services.proxy.health()
+    ]
+
+
+async def _hub(settings: Settings) -> list[Finding]:
+    from app.wiring import open_hub, running
+
+    try:
+        async with open_hub(settings) as address:
+            kind = "embedded PostgreSQL" if address.is_embedded else "DATABASE_URL"
+            async with running(settings, address, has_worker=False) as services:
+                return [
+                    Finding("hub", True, f"{kind} answers and is at the newest revision"),
+                    _sandbox(services),
+                    *_servers(services),
+                ]
+    except AppError as error:
+        return [Finding("hub", False, error.message, error.hint or "")]
+
+
+@click.command()
+def doctor() -> None:
+    """Check database, sandbox, tool servers, port and disk."""
+    settings = load_settings()
+    findings = [_disk(settings), _port(settings)]
+
+    async def work() -> None:
+        findings.extend(await _hub(settings))
+
+    run_async(work())
+    rows = [["ok" if f.is_well else "NO", f.what, f.seen, f.advice] for f in findings]
+    make_console().print(table("Doctor", ["", "what", "seen", "what to do"], rows))
+    if not all(f.is_well for f in findings):
+        sys.exit(3)

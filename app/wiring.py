@@ -1,0 +1,238 @@
+"""The one place that constructs modules, registers handlers and reactions, and starts them."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from app.agents import TaskRunner, Templates
+from app.auth import Auth
+from app.billing import Billing
+from app.kernel.clock import SystemClock
+from app.kernel.crypto import load_or_create_key
+from app.kernel.db import Database
+from app.kernel.embedded import EmbeddedHub, bootstrap
+from app.kernel.errors import AppError, Code
+from app.kernel.metrics import Metrics
+from app.kernel.migrate import is_current, upgrade
+from app.kernel.outbox import Handler, Relay
+from app.kernel.principal import SERVICE, Principal
+from app.kernel.ratelimit import Limiter
+from app.kernel.settings import Settings
+from app.kernel.uow import UnitOfWork
+from app.kernel.wakeups import Wakeups
+from app.orchestration import Jobs, Lifecycle, Worker
+from app.proxy import ToolProxy, sandbox_tool
+from app.registry import Registry, RegistryConfig, load_config
+from app.sandbox import Limits, Sandbox, make_executors
+from app.storage import LocalBlobs, Storage
+from app.surfaces.services import Services
+
+_OWNER = "uaol_owner"
+_BACKEND = "app_backend"
+_RELAY_S = 1.0
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+
+def _silent(_message: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class HubAddress:
+    """Where the database is: the application's login and the owner's, who migrates."""
+
+    app_dsn: str
+    owner_dsn: str
+    is_embedded: bool
+
+
+@asynccontextmanager
+async def open_hub(settings: Settings, progress: Progress = _silent) -> AsyncIterator[HubAddress]:
+    """The configured PostgreSQL, or the embedded one, started and migrated."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        yield HubAddress(url, url, is_embedded=False)
+        return
+    hub = EmbeddedHub(
+        settings.home,
+        version=settings.postgres_version,
+        tcp_port=settings.postgres_tcp_port,
+        settings={"shared_buffers": settings.postgres_shared_buffers},
+    )
+    progress("Starting PostgreSQL")
+    running = await asyncio.to_thread(hub.start)
+    try:
+        address = HubAddress(running.dsn(_BACKEND), running.dsn(_OWNER), is_embedded=True)
+        progress("Preparing the database")
+        await asyncio.to_thread(bootstrap, running.dsn(running.superuser))
+        await asyncio.to_thread(upgrade, address.owner_dsn)
+        yield address
+    finally:
+        await asyncio.to_thread(hub.stop)
+
+
+async def require_current(address: HubAddress) -> None:
+    """Raise unless the database is at the newest revision (a hub of one's own migrates itself)."""
+    if address.is_embedded or await asyncio.to_thread(is_current, address.owner_dsn):
+        return
+    raise AppError(
+        Code.HUB_UNAVAILABLE,
+        "The database is not at the newest revision.",
+        hint="Run `uaol migrate` with the same DATABASE_URL.",
+    )
+
+
+def reactions(billing: Billing) -> Mapping[str, Handler]:
+    """What modules do about each other's events."""
+
+    async def open_wallet(uow: UnitOfWork, payload: Mapping[str, Any]) -> None:
+        await billing.open_wallet(uow, UUID(payload["user_id"]))
+
+    return {"auth.user_created": open_wallet}
+
+
+def _resolver(database: Database, storage: Storage) -> Callable[[Principal, UUID], Awaitable[Path]]:
+    async def resolve(principal: Principal, file_id: UUID) -> Path:
+        async with database.begin(principal) as uow:
+            return storage.path(await storage.get(uow, file_id))
+
+    return resolve
+
+
+def _sandbox(settings: Settings) -> Sandbox:
+    limits = Limits(
+        wall_s=settings.sandbox_wall_seconds, memory_bytes=settings.sandbox_memory
+    )
+    return Sandbox(make_executors(settings.sandbox_executor), limits)
+
+
+def _storage(settings: Settings, clock: SystemClock) -> Storage:
+    home = settings.home.expanduser().resolve()
+    key = load_or_create_key(home / "secrets" / "link.key")
+    return Storage(
+        LocalBlobs(home / "files"),
+        clock,
+        key,
+        settings.upload_limit,
+        link_ttl=settings.link_ttl,
+    )
+
+
+def build(settings: Settings, dsn: str, *, is_prepared: bool, has_worker: bool) -> Services:
+    """Construct every module; nothing is started yet."""
+    clock, metrics = SystemClock(), Metrics()
+    database = Database(dsn, pool_size=settings.db_pool_size, is_prepared=is_prepared)
+    wakeups = Wakeups(dsn)
+    billing, registry = Billing(), Registry(default_timeout_s=settings.tool_timeout)
+    storage, sandbox = _storage(settings, clock), _sandbox(settings)
+    proxy = ToolProxy(
+        registry=registry,
+        limiter=Limiter(clock),
+        settings=settings,
+        resolve_file=_resolver(database, storage),
+        builtins=[sandbox_tool(sandbox)],
+        clock=clock,
+        metrics=metrics,
+    )
+    lifecycle = Lifecycle(billing, storage, wakeups)
+    templates = Templates()
+    worker = Worker(
+        transactions=database,
+        wakeups=wakeups,
+        lifecycle=lifecycle,
+        billing=billing,
+        proxy=proxy,
+        handlers={"task": TaskRunner(templates, storage.put_bytes)},
+        settings=settings,
+        metrics=metrics,
+    )
+    return Services(
+        settings=settings,
+        database=database,
+        wakeups=wakeups,
+        auth=Auth(clock),
+        billing=billing,
+        registry=registry,
+        proxy=proxy,
+        sandbox=sandbox,
+        storage=storage,
+        jobs=Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds),
+        templates=templates,
+        worker=worker if has_worker else None,
+        metrics=metrics,
+    )
+
+
+async def publish_catalogue(services: Services, config: RegistryConfig) -> None:
+    """Pin what the tool servers offer, and publish the prices of tools and templates."""
+    offered = await services.proxy.start(config)
+    async with services.database.begin(SERVICE) as uow:
+        for server, definitions in offered:
+            await services.registry.pin(uow, server, definitions)
+        await services.registry.refresh(uow)
+    async with services.database.begin(SERVICE) as uow:
+        for tool in services.registry.snapshot().all():
+            await services.billing.publish_price(uow, "tool", tool.full_name, tool.price_micro)
+        for template in services.templates.all():
+            await services.billing.publish_price(
+                uow, "template", template.name, template.price_micro
+            )
+
+
+async def _relay_forever(relay: Relay) -> None:
+    while True:
+        try:
+            delivered = await relay.run_once()
+        except AppError as error:
+            _log.warning("outbox not read", extra={"reason": error.message})
+            delivered = 0
+        if not delivered:
+            await asyncio.sleep(_RELAY_S)
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    address: HubAddress,
+    *,
+    has_worker: bool = True,
+    progress: Progress = _silent,
+) -> AsyncIterator[Services]:
+    """All modules, started; stopped in the reverse order at the end."""
+    await require_current(address)
+    services = build(
+        settings, address.app_dsn, is_prepared=address.is_embedded, has_worker=has_worker
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(services.database.close)
+        await services.wakeups.start()
+        stack.push_async_callback(services.wakeups.close)
+        progress("Testing the sandbox")
+        await services.sandbox.start()
+        stack.push_async_callback(services.sandbox.close)
+        stack.push_async_callback(services.proxy.close)
+        progress("Starting the tool servers")
+        await publish_catalogue(services, load_config(settings.mcp_config))
+        tasks = []
+        if services.worker is not None:
+            relay = Relay(services.database, reactions(services.billing))
+            tasks = [
+                asyncio.create_task(services.worker.run(), name="worker"),
+                asyncio.create_task(_relay_forever(relay), name="outbox-relay"),
+            ]
+        stack.push_async_callback(_stop, tasks)
+        yield services
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
