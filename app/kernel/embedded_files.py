@@ -294,13 +294,23 @@ def read_postmaster(data_dir: Path) -> Postmaster | None:
 def remove_stale(layout: Layout) -> None:
     """Remove a dead server's lock files; the caller has proved that no server is alive.
 
-    PostgreSQL does so itself, unless the dead server's number is now another process's.
+    PostgreSQL does so itself, unless such a file is empty, or the dead server's number is
+    now another process's.
     """
     with explained(layout.data_dir):
-        (layout.data_dir / "postmaster.pid").unlink(missing_ok=True)
-        if layout.socket_dir.exists():
-            for path in layout.socket_dir.glob(".s.PGSQL.*"):
-                path.unlink(missing_ok=True)
+        for path in (layout.data_dir / "postmaster.pid", *layout.socket_dir.glob("*.lock")):
+            if path.exists() and not _names_dead_process(path):
+                path.unlink()
+
+
+def _names_dead_process(lock: Path) -> bool:
+    try:
+        os.kill(abs(int(lock.read_text("utf-8").split()[0])), 0)
+    except ProcessLookupError:
+        return True
+    except (IndexError, ValueError, OverflowError, PermissionError):
+        return False
+    return False
 
 
 def size_of(path: Path) -> int:

@@ -11,6 +11,7 @@ import errno
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -155,15 +156,19 @@ def kill_processes(processes: list[psutil.Process]) -> None:
     Nothing is lost: what they had committed is in the log that recovery replays. Raises if
     they do not end.
     """
-    for each in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
-    if left := [each.pid for each in psutil.wait_procs(processes, timeout=10)[1]]:
+    left = processes
+    # A postmaster that may react to SIGQUIT frees the memory it shares; SIGKILL leaves it.
+    for number, patience in ((signal.SIGQUIT, 2), (signal.SIGKILL, 10)):
+        for each in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+        left = psutil.wait_procs(left, timeout=patience)[1]
+    if left:
         raise AppError(
             Code.HUB_LOCKED,
             "Processes of a dead server still use the hub's data.",
             hint="End them, then try again.",
-            details={"pids": left},
+            details={"pids": [each.pid for each in left]},
         )
 
 

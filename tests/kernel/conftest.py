@@ -14,6 +14,7 @@ from app.kernel.embedded import EmbeddedHub, Hub
 
 SMALL = {"shared_buffers": "16MB", "wal_buffers": "1MB"}
 ROOT = Path(__file__).parents[2]
+_MEMORY_DISK = Path("/dev/shm")
 # Reports the postmaster's number, then holds its share until its input is closed.
 HOLDER = """
 import sys
@@ -32,11 +33,17 @@ def small_hub(home: Path, **options: object) -> EmbeddedHub:
     return EmbeddedHub(home, **{"durable": False, "settings": SMALL, **options})  # type: ignore[arg-type]
 
 
+def _folder(prefix: str) -> Path:
+    # Homes are copied often; where there is a large memory disk that costs next to nothing.
+    # Not pytest's own folder: it is closed to the user that PostgreSQL runs as under root.
+    is_large = _MEMORY_DISK.is_dir() and shutil.disk_usage(_MEMORY_DISK).free > 2**31
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=_MEMORY_DISK if is_large else None))
+
+
 @pytest.fixture(scope="session", params=[18, 16], ids=["pg18", "pg16"])
 def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
     """A server for tests that leave it running."""
-    # Not pytest's own folder: it is closed to the user that PostgreSQL runs as under root.
-    home = Path(tempfile.mkdtemp(prefix="uaol-hub-"))
+    home = _folder("uaol-hub-")
     with small_hub(home, version=request.param) as running:
         yield running
     shutil.rmtree(home)
@@ -45,7 +52,7 @@ def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """An empty home; a server that a failed test leaves there is stopped."""
-    path = Path(tempfile.mkdtemp(prefix="uaol-home-"))
+    path = _folder("uaol-home-")
     yield path
     _clear(path)
 
@@ -53,7 +60,7 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def pristine() -> Iterator[Path]:
     """A home with complete data and no server, to be copied."""
-    path = Path(tempfile.mkdtemp(prefix="uaol-pristine-"))
+    path = _folder("uaol-pristine-")
     with small_hub(path):
         pass
     yield path
@@ -63,7 +70,7 @@ def pristine() -> Iterator[Path]:
 @pytest.fixture
 def used_home(pristine: Path) -> Iterator[Path]:
     """A home that was used before: saves the seconds of initdb."""
-    path = Path(tempfile.mkdtemp(prefix="uaol-used-"))
+    path = _folder("uaol-used-")
     subprocess.run(["cp", "-a", f"{pristine}/.", str(path)], check=True)
     yield path
     _clear(path)

@@ -176,6 +176,12 @@ def test_a_stale_pid_that_is_another_process_now(used_home: Path) -> None:
         stranger.wait()
 
 
+def test_a_pid_file_that_a_crash_left_empty(used_home: Path) -> None:
+    (used_home / "pg18" / "postmaster.pid").write_text("")
+    with small_hub(used_home) as hub:
+        assert one(hub.dsn("postgres"), "select 1") == 1
+
+
 def test_an_initdb_that_was_killed_is_begun_again(home: Path, hold: Holder) -> None:
     owner = hold(home)
     wait_until(lambda: [*home.glob(".init18-*/base")])
