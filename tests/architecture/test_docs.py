@@ -1,0 +1,44 @@
+"""A setting or an error code that is not documented does not pass."""
+
+import pytest
+from pydantic_core import to_json
+
+from app.kernel.errors import CODES, Code
+from app.kernel.settings import Settings
+from tests.architecture.generate import PAGES, REFERENCE, variables
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_the_page_is_what_the_code_says(name: str) -> None:
+    written = (REFERENCE / name).read_text(encoding="utf-8")
+    assert written == PAGES[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_a_setting_says_what_it_is_for_and_is_read_from_its_variable(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = Settings.model_fields[name]
+    description = field.description or ""
+    assert len(description) > 10
+    assert description.endswith(".")
+    assert "|" not in description
+    default = field.get_default(call_default_factory=True, validated_data={})
+    value = "1" if default is None else to_json(default).decode().strip('"')
+    for variable in variables(name, field):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            assert name in Settings().model_fields_set
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_a_code_has_a_status_and_a_meaning(code: Code) -> None:
+    info = CODES[code]
+    assert 400 <= info.status < 600
+    assert info.meaning.endswith(".")
+    assert "|" not in info.meaning
+    assert f"| `{code.value}` | {info.status} |" in PAGES["errors.md"]()
+
+
+def test_no_code_is_known_to_the_table_alone() -> None:
+    assert set(CODES) == set(Code)
