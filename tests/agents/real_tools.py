@@ -1,0 +1,62 @@
+"""The bundled tools called in this process, through the very schemas their servers publish."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from app.kernel.errors import app_error
+from biotools.cloning import annotate_record, design_oligos, design_primers
+from biotools.crispr.drawing import draw_map
+from biotools.crispr.enumeration import enumerate_guides
+from biotools.crispr.frameshift import predict_frameshift
+from biotools.crispr.off_targets import find_off_targets
+from biotools.crispr.on_target import score_on_target
+from biotools.sequence.parsing import parse_record
+from biotools.serve import ToolEntry
+from biotools.verify import amplify, assemble, locate_guides, recount_off_targets
+
+from tests.agents.contexts import JSON, Files, Tool
+
+FUNCTIONS: Mapping[str, Any] = {
+    "cloning.annotate_record": annotate_record,
+    "cloning.design_oligos": design_oligos,
+    "cloning.design_primers": design_primers,
+    "crispr.draw_map": draw_map,
+    "crispr.enumerate_guides": enumerate_guides,
+    "crispr.find_off_targets": find_off_targets,
+    "crispr.predict_frameshift": predict_frameshift,
+    "crispr.score_on_target": score_on_target,
+    "sequence.parse_record": parse_record,
+    "verify.amplify": amplify,
+    "verify.assemble": assemble,
+    "verify.locate_guides": locate_guides,
+    "verify.recount_off_targets": recount_off_targets,
+}
+
+
+def real_tools(files: Files) -> dict[str, Tool]:
+    """Every tool of the knockout; file ids become paths, tool errors become `AppError`s."""
+
+    def adapt(entry: ToolEntry) -> Tool:
+        def call(arguments: JSON) -> JSON:
+            result = entry.run(files.resolve(arguments))
+            answer = result.structured_content or {}
+            if result.is_error:
+                raise app_error(answer["code"], answer["message"], answer["hint"])
+            return answer
+
+        return call
+
+    tools = {name: adapt(ToolEntry(function)) for name, function in FUNCTIONS.items()}
+    return tools | {"sandbox.run_python": lambda arguments: run_alone(files, arguments)}
+
+
+def run_alone(files: Files, arguments: JSON) -> JSON:
+    """Runs the script in an interpreter of its own, without any wall: the script is ours."""
+    code = arguments["code"]
+    for given in arguments["files"]:
+        code = code.replace(f"/work/input/{given['name']}", str(files.paths[given["file"]]))
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    status = "ok" if done.returncode == 0 else "error"
+    return {"status": status, "stdout": done.stdout, "stderr": done.stderr, "executor": "test"}
