@@ -1,0 +1,56 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check faults bench constraints clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | \
+	  awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "UAOL needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV) (about a minute) ..."
+	$(PIP) install --constraint constraints.txt --editable '.[bio]'
+	@# The Rule Set 3 model is a file inside this wheel; its code pins libraries we do not want.
+	$(PIP) install --constraint constraints.txt --no-deps rs3
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(PIP) install --constraint constraints.txt --editable '.[bio,dev]'
+	@touch $@
+
+install: $(STAMP) ## install into .venv
+
+demo: $(STAMP) ## design a checked CRISPR knockout of HBB; the result is in demo/
+	@$(BIN)/uaol demo
+
+up: $(STAMP) ## serve until Ctrl-C; prints URL, key and MCP client configuration
+	@$(BIN)/uaol up
+
+test: $(DEV_STAMP) ## run every test that this machine can run
+	@tests/system_packages.sh
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+
+check: $(DEV_STAMP) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+constraints: $(DEV_STAMP) ## write constraints.txt anew from what is installed
+	$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable --exclude uaol \
+	  | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' | LC_ALL=C sort -f > constraints.txt
+
+clean: ## remove the environment (not the data in .uaol)
+	rm -rf $(VENV) build *.egg-info
