@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
 
 __all__ = ["JsonFormatter", "Metrics", "configure_logging", "request_id", "scrub"]
@@ -87,7 +88,16 @@ class _JsonHandler(logging.StreamHandler[Any]):
 
 
 def configure_logging(level: str = "INFO") -> None:
-    """Send every log record of the process to standard error as one line of JSON."""
+    """Send every log record of the process to standard error as one line of JSON.
+
+    Raises `config_invalid` for a level that logging does not know.
+    """
+    if level.upper() not in logging.getLevelNamesMapping():
+        raise AppError(
+            Code.CONFIG_INVALID,
+            f"'{level}' is no log level.",
+            hint="Set UAOL_LOG_LEVEL to DEBUG, INFO, WARNING, ERROR or CRITICAL.",
+        )
     handler = _JsonHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

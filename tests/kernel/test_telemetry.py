@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.kernel.errors import AppError, Code
 from app.kernel.telemetry import JsonFormatter, Metrics, configure_logging, request_id, scrub
 
 SECRET = "uaol_" + "aB3-_" * 8 + "xyz"
@@ -52,8 +53,11 @@ def test_one_line_a_record_however_often_configured(capsys: pytest.CaptureFixtur
 
 
 def test_an_unknown_level_is_an_error() -> None:
-    with pytest.raises(ValueError, match="LOUD"):
+    before = logging.getLogger().handlers[:]
+    with pytest.raises(AppError, match="'loud'") as caught:
         configure_logging("loud")
+    assert caught.value.code is Code.CONFIG_INVALID
+    assert logging.getLogger().handlers == before
 
 
 def test_the_request_is_named() -> None:
