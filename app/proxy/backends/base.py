@@ -1,0 +1,85 @@
+"""The seam between the proxy and whatever runs a tool."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import mcp_types
+from mcp import Client
+
+from app.kernel.errors import AppError
+from app.proxy.faults import server_down
+from app.proxy.types import RawResult, ServerHealth, ToolCall
+from app.registry import ServerConfig, Tool, ToolDefinition
+
+
+class ToolBackend(Protocol):
+    """Runs the tools of one server. Faults are `AppError`s, a tool's own refusal is a result."""
+
+    server: ServerConfig
+    reads_local_files: bool
+
+    async def start(self) -> None:
+        """Return once the first attempt to start has worked, or failed and will be repeated."""
+        ...
+
+    async def list_tools(self) -> Sequence[ToolDefinition]:
+        """What the server offers as of its last start; nothing while it never started."""
+        ...
+
+    async def call(
+        self, tool: Tool, call: ToolCall, arguments: dict[str, Any], timeout_s: float
+    ) -> RawResult:
+        """Run a tool; `arguments` are checked and their files resolved."""
+        ...
+
+    def health(self) -> ServerHealth: ...
+
+    async def close(self) -> None: ...
+
+
+class Link:
+    """A connection to a server: whether, how and why it ended; `wake` is set at every change."""
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self.ended = asyncio.Event()
+        self.wake = asyncio.Event()
+        self.fault: AppError | None = None
+        self.is_stale = False
+
+    def end(self) -> None:
+        """The connection is over."""
+        self.ended.set()
+        self.wake.set()
+
+    def fail(self, fault: AppError) -> None:
+        """End the connection for this reason; the first reason stays."""
+        if self.fault is None:
+            self.fault = fault
+        self.end()
+
+    def down(self) -> AppError:
+        """The error for a call that the end of this connection cut off."""
+        return self.fault or server_down(self.server, "went away during the call")
+
+    async def on_message(self, message: object) -> None:
+        """Note that the server's tools have changed; for the client's `message_handler`."""
+        if isinstance(message, mcp_types.ToolListChangedNotification):
+            self.is_stale = True
+            self.wake.set()
+
+
+class Connector(Protocol):
+    """Opens connections to one server."""
+
+    server: ServerConfig
+    reads_local_files: bool
+
+    def open(self, link: Link) -> AbstractAsyncContextManager[Client]:
+        """Connect and shake hands; leave the context in the task that entered it.
+
+        Faults of the connection are noted in `link`, also those of a handshake that fails.
+        """
+        ...

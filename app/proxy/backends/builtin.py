@@ -1,0 +1,62 @@
+"""Tools that are functions of this process, such as the sandbox."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.proxy.faults import tool_timeout
+from app.proxy.types import RawResult, ServerHealth, ToolCall
+from app.registry import Prices, ServerConfig, Tool, ToolDefinition
+
+Handler = Callable[[ToolCall, dict[str, Any]], Awaitable[RawResult]]
+"""Takes the call and its checked arguments, files as local paths; raises AppError."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltinTool:
+    """A function with a definition; `timeout_s` None is the default of every tool."""
+
+    definition: ToolDefinition
+    handler: Handler
+    price_micro: int = 0
+    timeout_s: float | None = None
+
+
+class BuiltinBackend:
+    """The built-in tools of one server name."""
+
+    reads_local_files = True
+
+    def __init__(self, name: str, tools: Sequence[BuiltinTool]) -> None:
+        self._tools = {tool.definition.name: tool for tool in tools}
+        prices = {name: tool.price_micro for name, tool in self._tools.items()}
+        limits = [tool.timeout_s for tool in tools if tool.timeout_s is not None]
+        self.server = ServerConfig(
+            name=name,
+            prices=Prices(by_tool=prices),
+            timeout_s=max(limits, default=None),
+            is_trusted=True,
+        )
+
+    async def start(self) -> None:
+        """Nothing has to be started."""
+
+    async def list_tools(self) -> Sequence[ToolDefinition]:
+        return [tool.definition for tool in self._tools.values()]
+
+    async def call(
+        self, tool: Tool, call: ToolCall, arguments: dict[str, Any], timeout_s: float
+    ) -> RawResult:
+        handler = self._tools[tool.definition.name].handler
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await handler(call, arguments)
+        except TimeoutError as error:
+            raise tool_timeout(tool.full_name, timeout_s) from error
+
+    def health(self) -> ServerHealth:
+        return ServerHealth(self.server.name, True, len(self._tools), None, 0)
+
+    async def close(self) -> None:
+        """Nothing has to be closed."""

@@ -1,0 +1,168 @@
+"""A tool server reached over Streamable HTTP.
+
+The URL is the operator's, so the guard is against what the server or the network makes of it: no
+redirect is followed, plain HTTP goes only to loopback or to a host the operator lists in `hosts`,
+and over https the certificate is checked before any header leaves. Environment proxies are
+ignored and nothing of the caller's own request is passed on.
+"""
+
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from app.kernel.errors import AppError
+from app.proxy.backends.base import Link
+from app.proxy.backends.exchange import current
+from app.proxy.faults import output_too_large, protocol_error, server_down
+from app.registry import ServerConfig
+
+_CONNECT_S = 10.0
+# Shorter than the five seconds after which common servers close an idle connection.
+_IDLE_S = 4.0
+_MISSING = 404
+_MEDIA_TYPES = ("application/json", "text/event-stream")
+
+
+class HttpPool:
+    """The one pool of connections and the one TLS context for every remote server."""
+
+    def __init__(self) -> None:
+        self._transport: httpx2.AsyncHTTPTransport | None = None
+
+    @property
+    def transport(self) -> httpx2.AsyncHTTPTransport:
+        """Made when first used: a TLS context takes 30 ms, and no server may need it."""
+        if self._transport is None:
+            self._transport = httpx2.AsyncHTTPTransport(
+                verify=ssl.create_default_context(),
+                trust_env=False,
+                limits=httpx2.Limits(max_connections=100, keepalive_expiry=_IDLE_S),
+            )
+        return self._transport
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._transport is not None:
+            await self._transport.aclose()
+
+
+class RemoteConnector:
+    """Speaks MCP with the server at its configured URL."""
+
+    reads_local_files = False
+
+    def __init__(self, server: ServerConfig, pool: HttpPool, *, output_limit: int) -> None:
+        assert server.url is not None
+        self.server = server
+        self._url = httpx2.URL(server.url)
+        self._pool = pool
+        self._output_limit = output_limit
+
+    @asynccontextmanager
+    async def open(self, link: Link) -> AsyncIterator[Client]:
+        """Connect and negotiate. Raises `tool_server_down` where the URL may not be used."""
+        check_url(self.server, self._url)
+        transport = _ServerTransport(self.server, self._url, self._pool, link, self._output_limit)
+        timeout = httpx2.Timeout(None, connect=_CONNECT_S)
+        async with (
+            httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as http,
+            Client(
+                streamable_http_client(str(self._url), http_client=http, max_sse_event_size=None),
+                cache=None,
+                message_handler=link.on_message,
+            ) as client,
+        ):
+            yield client
+
+
+class _ServerTransport(httpx2.AsyncBaseTransport):
+    """One server's view of the pool: its headers go to its origin only, and answers are capped."""
+
+    def __init__(
+        self, server: ServerConfig, url: httpx2.URL, pool: HttpPool, link: Link, limit: int
+    ) -> None:
+        self._server, self._url, self._pool = server, url, pool
+        self._link, self._limit = link, limit
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if _origin(request.url) != _origin(self._url):
+            raise httpx2.UnsupportedProtocol("another origin than the configured one")
+        for name, value in self._server.headers.items():
+            request.headers[name] = value
+        response = await self._pool.transport.handle_async_request(request)
+        if (fault := self._fault(request, response)) is not None:
+            _note(fault)
+        if response.is_redirect:
+            await response.aclose()
+            raise httpx2.RemoteProtocolError("redirects are not followed")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _CappedStream(response.stream, self._server.name, self._limit)
+        return response
+
+    def _fault(self, request: httpx2.Request, response: httpx2.Response) -> AppError | None:
+        name, status = self._server.name, response.status_code
+        if response.is_redirect:
+            return server_down(name, f"answers with a redirect (HTTP {status})")
+        if status in (401, 403):
+            return server_down(name, f"refuses the configured credentials (HTTP {status})")
+        if status == _MISSING and "mcp-session-id" in request.headers:
+            fault = server_down(name, "has ended the session")
+            self._link.fail(fault)
+            return fault
+        if response.is_server_error:
+            return server_down(name, f"answers with HTTP {status}")
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.method == "POST" and status == 200 and media_type not in _MEDIA_TYPES:
+            return protocol_error(name, f"answers with the content type {media_type[:60]!r}")
+        return None
+
+
+class _CappedStream(httpx2.AsyncByteStream):
+    """Ends an answer that grows past the limit."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, server: str, limit: int) -> None:
+        self._stream, self._server, self._limit = stream, server, limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > self._limit:
+                _note(output_too_large(self._server, self._limit))
+                raise httpx2.StreamError("the answer is too large")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def check_url(server: ServerConfig, url: httpx2.URL) -> None:
+    """Refuse plain HTTP to anything but loopback or a host that the server's `hosts` lists."""
+    if url.scheme == "https" or url.host.lower() in server.hosts or _is_loopback(url.host):
+        return
+    raise server_down(
+        server.name, f"is configured with plain HTTP to {url.host}, which its 'hosts' must list"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _note(fault: AppError) -> None:
+    if (notes := current.get()) is not None and notes.fault is None:
+        notes.fault = fault

@@ -1,0 +1,79 @@
+"""What the proxy takes and gives: one call of a tool, its result, and the servers' health."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from app.kernel.errors import AppError
+from app.kernel.principal import Principal
+from app.registry import ServerConfig, ToolDefinition
+
+FileResolver = Callable[[Principal, UUID], Awaitable[Path]]
+"""Gives the local path of a file the principal may read, or raises `not_found`."""
+
+OnListed = Callable[[ServerConfig, Sequence[ToolDefinition]], Awaitable[None]]
+"""Told of a server's tools whenever they were listed, before any call reaches the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call. `timeout_s` can only shorten the tool's own limit."""
+
+    principal: Principal
+    name: str
+    arguments: Mapping[str, Any]
+    idempotency_key: str | None = None
+    job_id: UUID | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a call took: wall time in ms, argument and answer sizes in bytes of JSON."""
+
+    tool: str
+    version_sha: str
+    wall_ms: int
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """A tool's answer. `is_error` is the tool's own refusal, explained by `error`."""
+
+    structured: dict[str, Any] | None
+    content: list[dict[str, Any]]
+    is_error: bool
+    error: AppError | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RawResult:
+    """What a backend hands back before the proxy has looked at it."""
+
+    structured: Any = None
+    content: list[dict[str, Any]] = field(default_factory=list)
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHealth:
+    """The state of one server; `restarts` counts the starts after the first that worked."""
+
+    name: str
+    is_up: bool
+    tools: int
+    error: str | None
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The tools a server offers now."""
+
+    server: ServerConfig
+    definitions: tuple[ToolDefinition, ...]
