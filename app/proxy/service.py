@@ -62,10 +62,11 @@ class ToolProxy:
         self._on_listed = on_listed
         self._pool = HttpPool()
         self._builtins = _group(builtins)
-        remote = [self._connect(server) for server in servers if server.is_enabled]
-        self._backends: dict[str, ToolBackend] = {
-            backend.server.name: backend for backend in (*self._builtins, *remote)
-        }
+        backends: list[ToolBackend] = [
+            *self._builtins,
+            *(self._connect(server) for server in servers if server.is_enabled),
+        ]
+        self._backends = {backend.server.name: backend for backend in backends}
 
     async def start(self) -> list[Listing]:
         """Start every enabled server at once; give what those that started offer.
