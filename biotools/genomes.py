@@ -4,9 +4,9 @@ FASTA, GenBank and EMBL (plain or gzip) and .2bit; the format is told by content
 few MiB: a piece holds at most about 1 MiB of bases, and no file is read twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from biotools.errors import ToolInputError
 from biotools.files import FORMATS_HINT, GENOME_CAP, read_chunks, sniff
@@ -39,7 +39,8 @@ def stream_genome(path: str, cap: int = GENOME_CAP) -> Iterator[Piece]:
     if kind == "2bit":
         raw = read_twobit(path, cap)
     else:
-        lines = _whole_lines(head.removeprefix(b"\xef\xbb\xbf").lstrip(), chunks)
+        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        lines = _whole_lines(chain((text,), chunks))
         raw = _fasta(lines) if kind == "fasta" else _flat_file(lines)
     yield from _checked(raw)
 
@@ -66,9 +67,9 @@ def _checked(raw: Iterator[tuple[str | None, bytes]]) -> Iterator[Piece]:
         raise ToolInputError("not_a_sequence", "The file has no sequence.", FORMATS_HINT)
 
 
-def _whole_lines(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Regroup chunks so that each ends at a line end, except a line too long to wait for."""
-    rest = head
+    rest = b""
     for chunk in chunks:
         rest += chunk
         cut = rest.rfind(b"\n") + 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from biotools.errors import ToolInputError
+from biotools.locations import LOCATION_HINT, Span, parse_location
 from biotools.params import Strand
 from biotools.records import Record
 
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from Bio.SeqFeature import SeqFeature
 
 _MAX_NAMES = 40
-_LOCATION_HINT = (
-    "Give a GenBank location, 1-based, for example join(62187..62278,62409..62631) or "
-    "complement(100..399)."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ def find_target(record: Record, gene: str | None, location: str | None = None) -
     Errors: gene_not_found, no_coding_sequence, bad_location, invalid_argument.
     """
     if location is not None:
-        return _at_location(record, gene, location)
+        return _build(record, parse_location(location), gene or "target", {}, None)
     if gene is None or not gene.strip():
         raise ToolInputError("invalid_argument", "No gene was named.", "Name a gene.")
     features = list(_coding(record))
@@ -79,7 +76,7 @@ def find_target(record: Record, gene: str | None, location: str | None = None) -
             "Give the coding exons as a location, for example join(62187..62278,62409..62631).",
         )
     chosen, note = _choose(_matching(record, features, gene.strip()))
-    return _build(record, chosen.location, _name(chosen), chosen.qualifiers, note)
+    return _build(record, _spans(chosen.location), _name(chosen), chosen.qualifiers, note)
 
 
 def _coding(record: Record) -> Iterator["SeqFeature"]:
@@ -144,24 +141,23 @@ def _is_whole(feature: "SeqFeature") -> bool:
     return not fuzzy and not pseudo
 
 
-def _at_location(record: Record, gene: str | None, text: str) -> Target:
-    from Bio.SeqFeature import Location, LocationParserError
-
-    parse: Any = Location.fromstring
-    try:
-        location = parse(text.replace(" ", ""), len(record.sequence))
-    except (LocationParserError, ValueError, TypeError, IndexError) as error:
+def _spans(location: Any) -> list[Span]:
+    """The spans of an annotated location, in reading order."""
+    parts = list(location.parts) if location is not None else []
+    if not parts or any(part.ref for part in parts):
         raise ToolInputError(
-            "bad_location", f"The location {text!r} cannot be read.", _LOCATION_HINT
-        ) from error
-    return _build(record, location, gene or "target", {}, None)
+            "bad_location", "The coding sequence lies on another record.", LOCATION_HINT
+        )
+    return [
+        Span(int(part.start), int(part.end), "-" if part.strand == -1 else "+") for part in parts
+    ]
 
 
 def _build(
-    record: Record, location: Any, gene: str, qualifiers: dict[str, Any], note: str | None
+    record: Record, spans: list[Span], gene: str, qualifiers: dict[str, Any], note: str | None
 ) -> Target:
-    exons = _exons(record, location)
-    strand: Strand = "-" if location.strand == -1 else "+"
+    exons = _exons(record, spans)
+    strand = spans[0].strand
     sequence = "".join(_reading(record, exon, strand) for exon in exons)
     phase_start = int(_first(qualifiers, "codon_start") or 1) - 1
     table = int(_first(qualifiers, "transl_table") or 1)
@@ -182,22 +178,16 @@ def _build(
     )
 
 
-def _exons(record: Record, location: Any) -> tuple[Exon, ...]:
-    parts = list(location.parts)
-    if any(part.ref for part in parts) or location.strand not in (1, -1):
-        raise ToolInputError(
-            "bad_location",
-            "The coding sequence lies on another record or on both strands.",
-            _LOCATION_HINT,
-        )
-    spans = [(int(part.start), int(part.end)) for part in parts]
-    if any(start < 0 or end > len(record.sequence) or start >= end for start, end in spans):
+def _exons(record: Record, spans: list[Span]) -> tuple[Exon, ...]:
+    if len({span.strand for span in spans}) > 1:
+        raise ToolInputError("bad_location", "The coding sequence changes strand.", LOCATION_HINT)
+    if any(span.end > len(record.sequence) for span in spans):
         raise ToolInputError(
             "bad_location",
             f"The location reaches outside the record (1..{len(record.sequence)}).",
-            _LOCATION_HINT,
+            LOCATION_HINT,
         )
-    return tuple(Exon(number, start, end) for number, (start, end) in enumerate(spans, 1))
+    return tuple(Exon(number, span.start, span.end) for number, span in enumerate(spans, 1))
 
 
 def _reading(record: Record, exon: Exon, strand: Strand) -> str:

@@ -87,7 +87,7 @@ def index_chunks(
         tally.bases += len(piece.sequence)
         stretch, start = tail + piece.sequence, piece.start - len(tail)
         tail = stretch[-_OVERLAP:]
-        if current.length + len(stretch) > CHUNK_BASES:
+        if current.sites and current.length + len(stretch) > CHUNK_BASES:
             yield current.close()
             current = _Open()
         current.segments.append(Segment(current.length, piece.contig, start))

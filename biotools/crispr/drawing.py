@@ -170,7 +170,8 @@ def _draw_scores(axes: "Axes", guides: list[MapGuide], score_name: str) -> None:
     for number, guide in enumerate(chosen):
         axes.annotate(
             guide.label or guide.id, (guide.specificity or 0.0, guide.on_target_score or 0.0),
-            xytext=(6, -12 if number % 2 else 5), textcoords="offset points", color=_BLUE, weight="bold",
+            xytext=(6, -12 if number % 2 else 5), textcoords="offset points",
+            color=_BLUE, weight="bold",
         )  # fmt: skip
     axes.set_xlim(0, 104)
     axes.set_xlabel("specificity in the searched background (%)")

@@ -13,7 +13,7 @@ from biotools.crispr.chunks import Chunk, Tally, index_chunks
 from biotools.crispr.packing import pam_table
 from biotools.genomes import stream_genome
 
-DEFAULT_BYTES = 512 << 20
+DEFAULT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
