@@ -187,10 +187,13 @@ async def publish_catalogue(services: Services, config: RegistryConfig) -> None:
             )
 
 
-async def _relay_forever(relay: Relay) -> None:
+async def _relay_forever(services: Services) -> None:
+    relay = Relay(services.database, reactions(services.billing))
     while True:
         try:
             delivered = await relay.run_once()
+            async with services.database.begin(SERVICE) as uow:
+                await services.auth.record_use(uow)
         except AppError as error:
             _log.warning("outbox not read", extra={"reason": error.message})
             delivered = 0
@@ -223,10 +226,9 @@ async def running(
         await publish_catalogue(services, load_config(settings.mcp_config))
         tasks = []
         if services.worker is not None:
-            relay = Relay(services.database, reactions(services.billing))
             tasks = [
                 asyncio.create_task(services.worker.run(), name="worker"),
-                asyncio.create_task(_relay_forever(relay), name="outbox-relay"),
+                asyncio.create_task(_relay_forever(services), name="outbox-relay"),
             ]
         stack.push_async_callback(_stop, tasks)
         yield services

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -28,15 +30,26 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def _shared_folder(factory: pytest.TempPathFactory) -> Path:
-    base = factory.getbasetemp()
-    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that all test processes share; pytest's own keeps the database out."""
+    if not hasattr(config, "workerinput"):
+        os.environ["UAOL_TEST_FOLDER"] = tempfile.mkdtemp(prefix="uaol-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the shared folder once every process has ended."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["UAOL_TEST_FOLDER"], ignore_errors=True)
+
+
+def _shared_folder() -> Path:
+    return Path(os.environ["UAOL_TEST_FOLDER"])
 
 
 @pytest.fixture(scope="session")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def hub() -> Iterator[Hub]:
     """The session's embedded PostgreSQL, shared by all test processes."""
-    home = _shared_folder(tmp_path_factory) / "hub"
+    home = _shared_folder() / "hub"
     with EmbeddedHub(home, durable=False, settings={"shared_buffers": "128MB"}) as running:
         yield running
 
@@ -45,11 +58,11 @@ def _admin(hub: Hub) -> psycopg.Connection[object]:
     return psycopg.connect(hub.dsn(hub.superuser, "postgres"), autocommit=True)
 
 
-@pytest.fixture(scope="session")
-def template(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture
+def template(hub: Hub) -> str:
     """A database at the newest revision, to be cloned."""
     name = "uaol_template"
-    lock = _shared_folder(tmp_path_factory) / "template.lock"
+    lock = _shared_folder() / "template.lock"
     with lock.open("w") as handle, _admin(hub) as admin:
         fcntl.flock(handle, fcntl.LOCK_EX)
         known = admin.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()

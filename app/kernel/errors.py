@@ -92,7 +92,7 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.UNAUTHENTICATED: _info(401, "No key, or one that is unknown, expired or revoked."),
     Code.FORBIDDEN: _info(403, "The key lacks the scope this needs."),
     Code.RATE_LIMITED: _info(
-        429, "Too many calls; wait as long as `retry_after_s` says.", retry=True
+        429, "Too many calls; wait `retry_after_s` seconds.", retry=True
     ),
     Code.PAYLOAD_TOO_LARGE: _info(413, "The request is larger than the server accepts."),
     Code.CONFIG_INVALID: _info(500, "A setting or `mcp_config.yaml` has a mistake."),
@@ -120,7 +120,7 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.TOOL_PROTOCOL_ERROR: _info(502, "The tool's server does not speak MCP as it must."),
     Code.TOOL_FAILED: _info(422, "The tool reported an error of its own."),
     Code.SANDBOX_UNAVAILABLE: _info(
-        503, "This machine cannot isolate code; `uaol doctor` says why."
+        503, "Code cannot be isolated here; `uaol doctor` says why."
     ),
     Code.SANDBOX_REQUIREMENT_UNKNOWN: _info(422, "A required package is not installed here."),
     Code.SANDBOX_FAILED: _info(502, "The sandbox itself failed; nothing is charged.", retry=True),

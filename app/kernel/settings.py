@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(1.0, description="Longest wait for work when no wake-up arrives.")
     max_attempts: int = Field(5, description="Runs of a job before it is put aside as Dead.")
     backoff_seconds: float = Field(
-        1.0, description="First wait before a retry; doubles, with jitter."
+        1.0, description="First wait before a retry; it doubles."
     )
 
     calls_per_minute: int = Field(600, description="Tool calls a user may make per minute.")

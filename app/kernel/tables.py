@@ -43,6 +43,7 @@ class AuditRow(Base):
 
     __tablename__ = "audit_log"
     __policy__ = service_only()
+    __is_append_only__ = True
     __table_args__ = (Index(None, "user_id", "entry_id"), Index(None, "subject", "entry_id"))
 
     entry_id: Mapped[UUID] = mapped_column(primary_key=True)

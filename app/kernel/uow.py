@@ -1,4 +1,4 @@
-"""The unit of work: one transaction, one principal. Facade methods take it first and never commit."""
+"""The unit of work: one transaction, one principal. Facades take it first and never commit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -20,7 +20,9 @@ class UnitOfWork:
         self.principal = principal
         self._after_commit: list[Callable[[], None]] = []
 
-    async def execute(self, statement: str | Executable, params: Params = None) -> CursorResult[Any]:
+    async def execute(
+        self, statement: str | Executable, params: Params = None
+    ) -> CursorResult[Any]:
         """Run one statement; a string is SQL with `:name` parameters."""
         if isinstance(statement, str):
             statement = text(statement)

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Wakeups:
-    """Topics that tasks wait on. A waiter takes a ticket before it reads, so no wake-up is missed."""
+    """Topics that tasks wait on. A waiter takes a ticket before it reads, so it misses nothing."""
 
     def __init__(self, dsn: str | None) -> None:
         self._dsn = dsn

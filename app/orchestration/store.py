@@ -14,7 +14,7 @@ from app.kernel.uow import UnitOfWork
 from app.orchestration.types import JobEvent, JobRequest, JobView, Lease
 
 _VIEW = """
-select job_id, user_id, project_id, kind, workflow_definition as definition, status, price_micro,
+select job_id, user_id, project_id, kind, status, workflow_definition, price_micro,
   charged_micro, attempt, start_time, end_time, final_output, error
 from app.jobs j
 """

@@ -6,15 +6,16 @@ import logging
 import os
 import random
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 from app.billing import Billing
 from app.kernel.errors import AppError, Code
+from app.kernel.metrics import Metrics
 from app.kernel.principal import SERVICE
 from app.kernel.settings import Settings
-from app.kernel.telemetry import Metrics
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
@@ -23,6 +24,7 @@ from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle
 from app.orchestration.types import JobHandler, Lease, Outcome
 from app.proxy import ToolProxy
 
+_LONGEST_DELAY_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
@@ -105,8 +107,9 @@ class Worker:
 
     async def _guard(self, lease: Lease, context: RunContext) -> None:
         try:
-            with self._metrics.job_seconds.time():
-                await self._run_one(lease, context)
+            began = time.perf_counter()
+            status = await self._run_one(lease, context)
+            self._metrics.observe_job(status, time.perf_counter() - began)
         except asyncio.CancelledError:
             with contextlib.suppress(AppError):
                 await self._stopped(lease, context)
@@ -119,51 +122,46 @@ class Worker:
             self._runs.pop(lease.job_id, None)
             self._wakeups.wake(JOBS_TOPIC)
 
-    async def _run_one(self, lease: Lease, context: RunContext) -> None:
+    async def _run_one(self, lease: Lease, context: RunContext) -> str:
         if lease.is_cancel_requested:
-            await self._cancel(lease)
-            return
+            return await self._cancel(lease)
         if lease.failures >= self._settings.max_attempts:
-            await self._bury(lease, AppError(Code.LEASE_LOST, "Its workers died while running it."))
-            return
+            return await self._bury(
+                lease, AppError(Code.LEASE_LOST, "Its workers died while they ran it.")
+            )
         await context.emit("job.started", {"attempt": lease.attempt, "worker": self._name})
         try:
             outcome = await self._handlers[lease.job.kind].run(context)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 - the border of foreign code
-            await self._failed(lease, error)
-            return
-        async with self._transactions.begin(SERVICE) as uow:
-            await self._lifecycle.finish(uow, lease, outcome)
-        self._metrics.jobs_total.labels("Success" if outcome.is_success else "Failed").inc()
+            return await self._failed(lease, error)
+        return await self._finish(lease, outcome)
 
-    async def _failed(self, lease: Lease, error: Exception) -> None:
+    async def _failed(self, lease: Lease, error: Exception) -> str:
         reason = _reason(error)
         if reason.code is Code.LEASE_LOST:
             raise reason
         if isinstance(error, AppError) and not error.is_retryable:
-            await self._fail(lease, error)
-            return
+            return await self._finish(lease, Outcome(False, {}, error))
         _log.warning(
             "run failed",
             extra={"job": str(lease.job_id), "code": reason.code},
             exc_info=None if isinstance(error, AppError) else error,
         )
         if lease.failures + 1 >= self._settings.max_attempts:
-            await self._bury(lease, reason)
-            return
+            return await self._bury(lease, reason)
         delay = self._settings.backoff_seconds * 2**lease.failures * random.uniform(0.75, 1.25)
         async with self._transactions.begin(SERVICE) as uow:
-            await self._lifecycle.retry(uow, lease, reason, min(delay, 3600.0))
-        self._metrics.jobs_total.labels("Retrying").inc()
+            await self._lifecycle.retry(uow, lease, reason, min(delay, _LONGEST_DELAY_S))
+        return "Retrying"
 
-    async def _fail(self, lease: Lease, error: AppError) -> None:
+    async def _finish(self, lease: Lease, outcome: Outcome) -> str:
         async with self._transactions.begin(SERVICE) as uow:
-            await self._lifecycle.finish(uow, lease, Outcome(False, {}, error))
-        self._metrics.jobs_total.labels("Failed").inc()
+            await self._lifecycle.finish(uow, lease, outcome)
+        if outcome.is_success:
+            self._metrics.observe_capture(lease.job.price_micro)
+        return "Success" if outcome.is_success else "Failed"
 
-    async def _bury(self, lease: Lease, cause: AppError) -> None:
+    async def _bury(self, lease: Lease, cause: AppError) -> str:
         error = AppError(
             Code.ATTEMPTS_EXHAUSTED,
             f"The job failed {self._settings.max_attempts} times; nothing was charged.",
@@ -172,12 +170,12 @@ class Worker:
         )
         async with self._transactions.begin(SERVICE) as uow:
             await self._lifecycle.bury(uow, lease, error)
-        self._metrics.jobs_total.labels("Dead").inc()
+        return "Dead"
 
-    async def _cancel(self, lease: Lease) -> None:
+    async def _cancel(self, lease: Lease) -> str:
         async with self._transactions.begin(SERVICE) as uow:
             await self._lifecycle.cancel_running(uow, lease)
-        self._metrics.jobs_total.labels("Cancelled").inc()
+        return "Cancelled"
 
     async def _stopped(self, lease: Lease, context: RunContext) -> None:
         if context.is_cancelled():
@@ -201,8 +199,7 @@ class Worker:
         except AppError as error:
             _log.warning("cannot renew leases", extra={"reason": error.message})
             return
-        self._metrics.queue_depth.set(depth)
-        self._metrics.queue_oldest_seconds.set(age)
+        self._metrics.observe_queue(depth, age)
         for job_id in held:
             run = self._runs.get(job_id)
             if run is not None and alive.get(job_id, True):

@@ -57,7 +57,7 @@ def upgrade() -> None:
     )
     op.execute('alter table app.audit_log enable row level security')
     op.execute('alter table app.audit_log force row level security')
-    op.execute('grant select, insert, update, delete on app.audit_log to service_role')
+    op.execute('grant select, insert on app.audit_log to service_role')
     op.execute('create policy service_all on app.audit_log to service_role using (true) with check (true)')
     op.create_index(op.f('ix_audit_log_subject_entry_id'), 'audit_log', ['subject', 'entry_id'], unique=False, schema='app')
     op.create_index(op.f('ix_audit_log_user_id_entry_id'), 'audit_log', ['user_id', 'entry_id'], unique=False, schema='app')

@@ -32,6 +32,8 @@ left join app.settlement s on s.hold_id = j.job_id
 
 
 def upgrade() -> None:
+    # Supabase grants nothing on a schema of one's own; the embedded hub has done it already.
+    op.execute("grant usage on schema app to authenticated, service_role")
     for name, sql in (("user_accounts", USER_ACCOUNTS), ("jobs", JOBS)):
         op.execute(sql)
         op.execute(f"grant select on app.{name} to authenticated, service_role")

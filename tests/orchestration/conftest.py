@@ -1,0 +1,168 @@
+"""A worker over real PostgreSQL, with handlers and tools written for the test."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from app.billing import Billing, Quote, to_micro
+from app.kernel.clock import SystemClock
+from app.kernel.db import Database
+from app.kernel.errors import AppError
+from app.kernel.ids import new_id
+from app.kernel.metrics import Metrics
+from app.kernel.principal import SERVICE, Principal
+from app.kernel.settings import Settings
+from app.kernel.wakeups import Wakeups
+from app.orchestration import (
+    JobContext,
+    JobRequest,
+    Jobs,
+    JobView,
+    Lifecycle,
+    Outcome,
+    Worker,
+)
+from app.proxy import ToolCall, ToolResult, Usage
+from app.storage import LocalBlobs, Storage
+
+from tests.books import assert_balanced
+
+Run = Callable[[JobContext], Awaitable[Outcome]]
+
+
+async def succeed(_ctx: JobContext) -> Outcome:
+    return Outcome(True, {"answer": 42})
+
+
+@dataclass
+class ScriptedHandler:
+    """A handler whose behaviour a test sets."""
+
+    run_once: Run = succeed
+
+    async def run(self, ctx: JobContext) -> Outcome:
+        return await self.run_once(ctx)
+
+
+@dataclass
+class ScriptedTools:
+    """A proxy that answers with what a test sets."""
+
+    answer: Mapping[str, Any] | AppError = field(default_factory=dict)
+    calls: list[ToolCall] = field(default_factory=list)
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        self.calls.append(call)
+        error = self.answer if isinstance(self.answer, AppError) else None
+        structured = None if error else dict(self.answer)  # type: ignore[arg-type]
+        usage = Usage(call.name, "0" * 64, 1, 2, 3)
+        return ToolResult(structured, [], error is not None, error, usage)
+
+
+@dataclass
+class Bench:
+    """Everything a test of jobs needs."""
+
+    database: Database
+    wakeups: Wakeups
+    billing: Billing
+    storage: Storage
+    jobs: Jobs
+    lifecycle: Lifecycle
+    handler: ScriptedHandler
+    tools: ScriptedTools
+    user: Principal
+    settings: Settings
+
+    def request(self, **changes: Any) -> JobRequest:
+        values: dict[str, Any] = {
+            "user_id": self.user.owner,
+            "kind": "task",
+            "definition": {"n": 1},
+            "price": Quote("template", "t", "outcome", to_micro(2), 1),
+        }
+        return JobRequest(**(values | changes))
+
+    async def submit(self, **changes: Any) -> JobView:
+        async with self.database.begin(self.user.elevated()) as uow:
+            return await self.jobs.submit(uow, self.request(**changes))
+
+    async def view(self, job_id: UUID) -> JobView:
+        async with self.database.begin(self.user) as uow:
+            return await self.jobs.get(uow, job_id)
+
+    async def kinds(self, job_id: UUID) -> list[str]:
+        async with self.database.begin(self.user) as uow:
+            return [event.kind for event in await self.jobs.events(uow, job_id)]
+
+    async def wallet(self) -> tuple[int, int, int]:
+        async with self.database.begin(self.user) as uow:
+            wallet = await self.billing.wallet(uow, self.user.owner)
+        return wallet.available_micro, wallet.held_micro, wallet.captured_micro
+
+    def new_worker(self, **changes: Any) -> Worker:
+        return Worker(
+            transactions=self.database,
+            wakeups=self.wakeups,
+            lifecycle=self.lifecycle,
+            billing=self.billing,
+            proxy=self.tools,  # type: ignore[arg-type]
+            handlers={"task": self.handler},
+            settings=self.settings.model_copy(update=changes),
+            metrics=Metrics(),
+        )
+
+    @contextlib.asynccontextmanager
+    async def working(self, **changes: Any) -> AsyncIterator[Worker]:
+        worker = self.new_worker(**changes)
+        task = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def until_ended(self, job_id: UUID) -> JobView:
+        async with asyncio.timeout(20):
+            async for _ in self.jobs.follow(self.user, job_id):
+                pass
+        return await self.view(job_id)
+
+
+@pytest.fixture
+async def bench(database: Database, dsn: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    settings = Settings(
+        home=tmp_path, lease_seconds=2.0, poll_seconds=0.2, backoff_seconds=0.01, max_attempts=3
+    )
+    wakeups = Wakeups(dsn)
+    await wakeups.start()
+    billing = Billing()
+    storage = Storage(LocalBlobs(tmp_path / "files"), SystemClock(), b"k" * 32, 10**6)
+    lifecycle = Lifecycle(billing, storage, wakeups)
+    user = Principal("user", new_id(), scopes=frozenset({"jobs"}))
+    async with database.begin(SERVICE) as uow:
+        await uow.execute(
+            "insert into app.users (user_id, email) values (:id, :email)",
+            {"id": user.owner, "email": f"{user.owner}@example.org"},
+        )
+        await billing.grant(uow, user.owner, to_micro(10), cause=f"test:{user.owner}")
+    yield Bench(
+        database,
+        wakeups,
+        billing,
+        storage,
+        Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds),
+        lifecycle,
+        ScriptedHandler(),
+        ScriptedTools(),
+        user,
+        settings,
+    )
+    await wakeups.close()
+    await assert_balanced(database)
