@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -28,8 +28,8 @@ class Killed(BaseException):
 @dataclass(frozen=True)
 class Job:
     definition: Mapping[str, Any]
-    job_id: UUID = UUID(int=1)
-    user_id: UUID = UUID(int=2)
+    job_id: UUID = field(default_factory=lambda: UUID(int=1))
+    user_id: UUID = field(default_factory=lambda: UUID(int=2))
     project_id: UUID | None = None
     start_time: datetime | None = STARTED
 
@@ -48,9 +48,7 @@ class MemoryLedger:
         if key not in {(row.job_id, row.role, row.attempt) for row in self.rows}:
             # jsonb keeps no order of keys: a resumed run must not depend on it.
             output = json.loads(json.dumps(run.output, sort_keys=True))
-            self.rows.append(
-                AgentRun(**{name: getattr(run, name) for name in AgentRun.__slots__} | {"output": output})
-            )
+            self.rows.append(replace(run, output=output))
 
     @property
     def walked(self) -> list[tuple[str, int, str]]:

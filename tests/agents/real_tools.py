@@ -15,7 +15,6 @@ from biotools.crispr.on_target import score_on_target
 from biotools.sequence.parsing import parse_record
 from biotools.serve import ToolEntry
 from biotools.verify import amplify, assemble, locate_guides, recount_off_targets
-
 from tests.agents.contexts import JSON, Files, Tool
 
 FUNCTIONS: Mapping[str, Any] = {
@@ -55,8 +54,9 @@ def real_tools(files: Files) -> dict[str, Tool]:
 def run_alone(files: Files, arguments: JSON) -> JSON:
     """Runs the script in an interpreter of its own, without any wall: the script is ours."""
     code = arguments["code"]
-    for given in arguments["files"]:
-        code = code.replace(f"/work/input/{given['name']}", str(files.paths[given["file"]]))
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    for given in arguments["input_files"]:
+        code = code.replace(f"/work/input/{given['name']}", str(files.paths[given["file_id"]]))
+    command = [sys.executable, "-I", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     status = "ok" if done.returncode == 0 else "error"
     return {"status": status, "stdout": done.stdout, "stderr": done.stderr, "executor": "test"}
