@@ -28,7 +28,7 @@ async def recount(ctx: RoleContext, record: str, guides: list[JSON]) -> Check:
     """Run it. Where code cannot be isolated the check is `not_run`, and says why."""
     asked = [{key: one[key] for key in ("id", "spacer", "strand", "start")} for one in guides]
     call = f"\nmain('/work/input/record', json.loads({json.dumps(json.dumps(asked))}))\n"
-    arguments = {"code": script() + call, "files": [{"name": "record", "file": record}]}
+    arguments = {"code": script() + call, "input_files": [{"name": "record", "file_id": record}]}
     try:
         answer = await ctx.call("sandbox.run_python", arguments)
     except AppError as error:
@@ -46,9 +46,16 @@ def _judge(answer: JSON, expected: int) -> Check:
     said = json.loads(answer["stdout"])
     rows = said["guides"]
     figures |= {"record_length": said["length"], "guides": rows}
-    lost = [row["id"] for row in rows if not row["own_site_found"]]
-    close = [row["id"] for row in rows if row["perfect"] or row["one_mismatch"]]
-    if not lost and not close and len(rows) == expected:
+    bad = {row["id"]: _fault(row) for row in rows if _fault(row)}
+    if not bad and len(rows) == expected:
         return Check(NAME, "passed", _STATEMENT, figures)
-    reason = f"not found at their place: {lost or 'none'}; with close sites elsewhere: {close}"
-    return Check(NAME, "failed", _STATEMENT, figures, reason, [*lost, *close])
+    reason = "; ".join(f"{guide}: {why}" for guide, why in bad.items()) or "guides are missing"
+    return Check(NAME, "failed", _STATEMENT, figures, reason, list(bad))
+
+
+def _fault(row: JSON) -> str:
+    if not row["own_site_found"]:
+        return "is not at its place in the record"
+    if row["perfect"] or row["one_mismatch"]:
+        return f"{row['perfect']} perfect, {row['one_mismatch']} one-mismatch elsewhere"
+    return ""

@@ -92,7 +92,7 @@ def _chosen(report: KnockoutReport) -> list[str]:
             f"{one.cut:,}",
             f"{one.cds_percent:.1f}",
             _figure(one.scores.rule_set_3, 2),
-            _figure(one.scores.crisprscan, 0),
+            _figure(one.scores.crisprscan, 2),
             _figure(one.scores.cfd_specificity),
             _figure(one.scores.mit_specificity),
             _figure(frames.get(one.id)),

@@ -68,7 +68,7 @@ def _steps(given: KnockoutInput, gene: str) -> list[str]:
         f"{', '.join(given.off_target_pams)}."
     )
     return [
-        f"1. Read every sequence to be searched: the record and {len(given.backgrounds)} others.",
+        f"1. Read what is searched: the record, and {len(given.backgrounds)} background file(s).",
         f"2. Enumerate {given.pam} guides that cut the coding sequence of {gene}.",
         "3. Score them by Rule Set 3 and CRISPRscan, side by side.",
         counting,
@@ -94,7 +94,7 @@ async def retrieve(ctx: RoleContext, state: RunState) -> Material:
     await ctx.progress(len(given.genomes), len(given.genomes), "All sequences are read")
     limits = limits_of(state["plan"]["facts"]["record"]["id"], searched)
     bases = sum(entry["bases"] for entry in searched)
-    summary = f"Will search {len(searched)} files, {bases:,} bases. {limits[0]}"
+    summary = f"Will search {bases:,} bases in {len(searched)} file(s). {limits[0]}"
     return Material(summary, {"searched": searched, "limits": limits, "notes": notes})
 
 
@@ -122,8 +122,8 @@ def limits_of(record_id: str, searched: list[JSON]) -> list[str]:
     if backgrounds:
         sizes = ", ".join(f"{one['bases']:,} bases" for one in backgrounds)
         first = (
-            f"Off-targets were searched in {record_id} and {len(backgrounds)} background files "
-            f"({sizes}). Any other sequence of the organism is unknown to this search."
+            f"Off-targets were searched in {record_id} and {len(backgrounds)} background file(s): "
+            f"{sizes}. Any other sequence of the organism is unknown to this search."
         )
     else:
         first = (
