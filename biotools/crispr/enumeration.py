@@ -76,7 +76,8 @@ def enumerate_guides(
     limits = Limits(gc_min, gc_max, window_min, window_max, Enzyme(enzyme) if enzyme else None)
     found = [
         guide
-        for site in _sites(record.sequence, pam, target)
+        # A set: the searched stretches of neighbouring exons overlap.
+        for site in set(_sites(record.sequence, pam, target))
         if (guide := _guide(record.sequence, target, limits, *site)) is not None
     ]
     if not found:

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from biotools.errors import ToolInputError
+
 Context = Annotated[str, Field(pattern="^[ACGTacgt]{35}$")]
 
 
@@ -50,6 +52,8 @@ def score_on_target(
     """
     from biotools.crispr.crisprscan import crisprscan
 
+    if len({guide.id for guide in guides}) < len(guides):
+        raise ToolInputError("invalid_argument", "Two guides have the same id.", "Number them.")
     usable = {
         guide.id: guide.context.upper()
         for guide in guides

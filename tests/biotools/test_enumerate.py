@@ -136,3 +136,12 @@ def test_other_pams() -> None:
     found = enumerate_guides(HBB, "HBB", pam="NAG")
     assert found.guides
     assert all(g.pam[1:] == "AG" for g in found.guides)
+
+
+def test_a_site_near_two_exons_is_listed_once(tmp_path: Path) -> None:
+    sequence = load_record(HBB).sequence[62186:62278]
+    whole = enumerate_guides(fasta(tmp_path, sequence), "x", "1..92")
+    split = enumerate_guides(fasta(tmp_path, sequence), "x", "join(1..45,46..92)")
+    cuts = [(g.cut, g.strand) for g in split.guides]
+    assert len(cuts) == len(set(cuts))
+    assert set(cuts) == {(g.cut, g.strand) for g in whole.guides if g.cut != 45}

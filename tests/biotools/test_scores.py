@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from biotools import ToolInputError
 from biotools.crispr import rule_set_3 as rs3
 from biotools.crispr.crisprscan import crisprscan
 from biotools.crispr.frameshift import predict_frameshift
@@ -112,6 +113,13 @@ def test_scores_side_by_side_and_null_where_undefined() -> None:
     assert report.scores[0].crisprscan is not None
     assert all((s.rule_set_3, s.crisprscan) == (None, None) for s in report.scores[1:])
     assert all(model.available for model in report.models)
+
+
+def test_two_guides_with_one_id_are_refused() -> None:
+    twice = [GuideContext(id="a", context=None)] * 2
+    with pytest.raises(ToolInputError) as caught:
+        score_on_target(twice)
+    assert caught.value.code == "invalid_argument"
 
 
 def test_an_absent_model_is_reported_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
