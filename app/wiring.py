@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,8 @@ from app.kernel.settings import Settings
 from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import Jobs, Lifecycle, Worker
-from app.proxy import ToolProxy, sandbox_tool
-from app.registry import Registry, RegistryConfig, load_config
+from app.proxy import OnListed, ToolProxy, sandbox_tool
+from app.registry import Registry, ServerConfig, ToolDefinition, load_config
 from app.sandbox import Limits, Sandbox, make_executors
 from app.storage import LocalBlobs, Storage
 from app.surfaces.services import Services
@@ -108,9 +108,7 @@ def _resolver(database: Database, storage: Storage) -> Callable[[Principal, UUID
 
 
 def _sandbox(settings: Settings) -> Sandbox:
-    limits = Limits(
-        wall_s=settings.sandbox_wall_seconds, memory_bytes=settings.sandbox_memory
-    )
+    limits = Limits(wall_s=settings.sandbox_wall_seconds, memory_bytes=settings.sandbox_memory)
     return Sandbox(make_executors(settings.sandbox_executor), limits)
 
 
@@ -126,11 +124,19 @@ def _storage(settings: Settings, clock: SystemClock) -> Storage:
     )
 
 
-def build(settings: Settings, dsn: str, *, is_prepared: bool, has_worker: bool) -> Services:
+def build(
+    settings: Settings,
+    address: HubAddress,
+    servers: Sequence[ServerConfig],
+    *,
+    has_worker: bool = True,
+) -> Services:
     """Construct every module; nothing is started yet."""
     clock, metrics = SystemClock(), Metrics()
-    database = Database(dsn, pool_size=settings.db_pool_size, is_prepared=is_prepared)
-    wakeups = Wakeups(dsn)
+    database = Database(
+        address.app_dsn, pool_size=settings.db_pool_size, is_prepared=address.is_embedded
+    )
+    wakeups = Wakeups(address.app_dsn)
     billing, registry = Billing(), Registry(default_timeout_s=settings.tool_timeout)
     storage, sandbox = _storage(settings, clock), _sandbox(settings)
     proxy = ToolProxy(
@@ -140,7 +146,8 @@ def build(settings: Settings, dsn: str, *, is_prepared: bool, has_worker: bool) 
         resolve_file=_resolver(database, storage),
         builtins=[sandbox_tool(sandbox)],
         clock=clock,
-        metrics=metrics,
+        servers=servers,
+        on_listed=_catalogue(database, registry, billing),
     )
     lifecycle = Lifecycle(billing, storage, wakeups)
     templates = Templates()
@@ -171,20 +178,33 @@ def build(settings: Settings, dsn: str, *, is_prepared: bool, has_worker: bool) 
     )
 
 
-async def publish_catalogue(services: Services, config: RegistryConfig) -> None:
-    """Pin what the tool servers offer, and publish the prices of tools and templates."""
-    offered = await services.proxy.start(config)
+def _catalogue(database: Database, registry: Registry, billing: Billing) -> OnListed:
+    """Pins what a server offers, shows it, and publishes its prices; at every start of a server."""
+
+    async def listed(server: ServerConfig, definitions: Sequence[ToolDefinition]) -> None:
+        async with database.begin(SERVICE) as uow:
+            await registry.pin(uow, server, definitions)
+            await registry.refresh(uow)
+            for definition in definitions:
+                price = server.prices.of(definition.name)
+                await billing.publish_price(uow, "tool", definition.full_name, price)
+
+    return listed
+
+
+async def _publish_templates(services: Services) -> None:
     async with services.database.begin(SERVICE) as uow:
-        for server, definitions in offered:
-            await services.registry.pin(uow, server, definitions)
-        await services.registry.refresh(uow)
-    async with services.database.begin(SERVICE) as uow:
-        for tool in services.registry.snapshot().all():
-            await services.billing.publish_price(uow, "tool", tool.full_name, tool.price_micro)
         for template in services.templates.all():
             await services.billing.publish_price(
                 uow, "template", template.name, template.price_micro
             )
+
+
+async def _retire_servers(services: Services, servers: Sequence[ServerConfig]) -> None:
+    keep = {server.name for server in servers} | {"sandbox"}
+    async with services.database.begin(SERVICE) as uow:
+        await services.registry.retire(uow, keep)
+        await services.registry.refresh(uow)
 
 
 async def _relay_forever(services: Services) -> None:
@@ -211,9 +231,8 @@ async def running(
 ) -> AsyncIterator[Services]:
     """All modules, started; stopped in the reverse order at the end."""
     await require_current(address)
-    services = build(
-        settings, address.app_dsn, is_prepared=address.is_embedded, has_worker=has_worker
-    )
+    servers = load_config(settings.mcp_config).servers
+    services = build(settings, address, servers, has_worker=has_worker)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(services.database.close)
         await services.wakeups.start()
@@ -223,7 +242,9 @@ async def running(
         stack.push_async_callback(services.sandbox.close)
         stack.push_async_callback(services.proxy.close)
         progress("Starting the tool servers")
-        await publish_catalogue(services, load_config(settings.mcp_config))
+        await services.proxy.start()
+        await _retire_servers(services, servers)
+        await _publish_templates(services)
         tasks = []
         if services.worker is not None:
             tasks = [

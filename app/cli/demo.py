@@ -59,7 +59,7 @@ async def _knockout(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     connection = session.connection
     before = await connection.call("billing.get_wallet")
-    quote = await connection.call("billing.get_quote", {"kind": "template", "name": TEMPLATE})
+    quote = await connection.call("billing.get_quote", {"template": TEMPLATE})
     console.print(
         f"Quote: {credits_text(quote['amount_micro'])} credits for a checked result, nothing"
         f" for a failure.  Wallet: {credits_text(before['available_micro'])} credits."

@@ -81,9 +81,11 @@ async def open_session(settings: Settings, progress: Progress) -> AsyncIterator[
             async with connect(url, _remote_key()) as connection:
                 yield Session(connection, url, is_local=False)
             return
-        async with local_services(settings, progress) as services:
-            async with _served(settings, services) as session:
-                yield session
+        async with (
+            local_services(settings, progress) as services,
+            _served(settings, services) as session,
+        ):
+            yield session
 
 
 @asynccontextmanager

@@ -77,9 +77,11 @@ def approve(name: str) -> None:
     """Approve the definition that tool NAME has now (operators)."""
 
     async def work() -> None:
-        async with local_services(load_settings(), _quiet) as services:
-            async with services.database.begin(SERVICE) as uow:
-                await services.registry.approve(uow, name)
+        async with (
+            local_services(load_settings(), _quiet) as services,
+            services.database.begin(SERVICE) as uow,
+        ):
+            await services.registry.approve(uow, name)
         make_console().print(f"{name} is approved as it is now.")
 
     run_async(work())
