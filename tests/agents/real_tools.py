@@ -1,5 +1,6 @@
 """The bundled tools called in this process, through the very schemas their servers publish."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -34,14 +35,26 @@ FUNCTIONS: Mapping[str, Any] = {
 }
 
 
+_ANSWERS: dict[tuple[str, str], tuple[bool, str]] = {}
+
+
+def _answer(entry: ToolEntry, arguments: str) -> tuple[bool, JSON]:
+    """The tool's answer; the same question is computed once per test process."""
+    key = entry.name, arguments
+    if key not in _ANSWERS:
+        result = entry.run(json.loads(arguments))
+        _ANSWERS[key] = bool(result.is_error), json.dumps(result.structured_content or {})
+    is_error, answer = _ANSWERS[key]
+    return is_error, json.loads(answer)
+
+
 def real_tools(files: Files) -> dict[str, Tool]:
     """Every tool of the knockout; file ids become paths, tool errors become `AppError`s."""
 
     def adapt(entry: ToolEntry) -> Tool:
         def call(arguments: JSON) -> JSON:
-            result = entry.run(files.resolve(arguments))
-            answer = result.structured_content or {}
-            if result.is_error:
+            is_error, answer = _answer(entry, json.dumps(files.resolve(arguments)))
+            if is_error:
                 raise app_error(answer["code"], answer["message"], answer["hint"])
             return answer
 

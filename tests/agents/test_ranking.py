@@ -1,5 +1,6 @@
 """Properties of the choice of guides, for any candidates."""
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -61,7 +62,7 @@ def test_no_refused_excluded_or_close_guide_is_ever_chosen(
         assert not specificity_refusals(by_id[name])
         assert name not in exclude
     cuts = sorted(by_id[name]["cut"] for name in chosen)
-    assert all(b - a >= MIN_CUT_DISTANCE for a, b in zip(cuts, cuts[1:], strict=False))
+    assert all(b - a >= MIN_CUT_DISTANCE for a, b in pairwise(cuts))
 
 
 @given(candidates(), st.integers(1, 10), st.randoms())
