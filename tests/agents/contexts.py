@@ -117,9 +117,10 @@ class Files:
     """File ids for paths, as the platform hands them out."""
 
     paths: dict[str, Path] = field(default_factory=dict)
+    first: int = 1000
 
     def add(self, path: Path) -> str:
-        file_id = str(UUID(int=1000 + len(self.paths)))
+        file_id = str(UUID(int=self.first + len(self.paths)))
         self.paths[file_id] = path
         return file_id
 

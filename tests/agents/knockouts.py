@@ -59,10 +59,11 @@ def bench(
     backgrounds: tuple[Path, ...] = (),
     policies: tuple[str, ...] = (),
     tools: Mapping[str, Tool] | None = None,
+    file_id: int = 1000,
     **given: Any,
 ) -> Bench:
     """A job for HBB unless `given` says otherwise; `tools` replaces some of the real ones."""
-    files = Files()
+    files = Files(first=file_id)
     raw = {"record": files.add(record), "gene": "HBB", **given}
     raw["backgrounds"] = [files.add(path) for path in backgrounds]
     template = Templates().get("crispr_knockout")

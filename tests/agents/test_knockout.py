@@ -224,3 +224,13 @@ async def test_a_larger_background_changes_the_figures_and_is_named() -> None:
     assert "2,229,817 bases" in run.report["limits"][0]
     sites = [site for one in run.report["candidates"] for site in one["off_targets"]["worst_sites"]]
     assert {site["genome"] for site in sites} == {"record", "background 1"}
+
+
+async def test_the_same_bytes_uploaded_again_give_the_same_bytes(tmp_path: Path) -> None:
+    whole = await bench().run()
+    again = tmp_path / HBB_RECORD.name
+    again.write_bytes(HBB_RECORD.read_bytes())
+    job = bench(again, file_id=77)
+    run = await job.run()
+    assert run.files.keys() == whole.files.keys()
+    assert [name for name in run.files if run.files[name] != whole.files[name]] == []

@@ -85,21 +85,31 @@ async def retrieve(ctx: RoleContext, state: RunState) -> Material:
     notes: list[str] = []
     for number, file in enumerate(given.genomes):
         await ctx.progress(number, len(given.genomes), "Reading the sequences to be searched")
-        entry = await _survey(ctx, file, number)
+        entry = {**_place(number), **await _survey(ctx, file)}
         twin = next((one for one in searched if one["sha256"] == entry["sha256"]), None)
         if twin is None:
             searched.append(entry)
         else:
-            notes.append(f"Background {file} has the same bytes as {twin['file']}: searched once.")
+            notes.append(f"{entry['name']} has the same bytes as {twin['name']}: searched once.")
     await ctx.progress(len(given.genomes), len(given.genomes), "All sequences are read")
     limits = limits_of(state["plan"]["facts"]["record"]["id"], searched)
     bases = sum(entry["bases"] for entry in searched)
     summary = f"Will search {bases:,} bases in {len(searched)} file(s). {limits[0]}"
-    return Material(summary, {"searched": searched, "limits": limits, "notes": notes})
+    facts: JSON = {"searched": searched, "limits": limits, "notes": notes}
+    if given.vector_file is not None:
+        facts["vector_sha256"] = (await _survey(ctx, given.vector_file))["sha256"]
+    return Material(summary, facts)
 
 
-async def _survey(ctx: RoleContext, file: str, number: int) -> JSON:
-    """`name` is ours and the same in every run; `served_as` is what the tools call the file."""
+def _place(number: int) -> JSON:
+    """Names of ours, the same in every run; file ids change with every upload."""
+    if number == 0:
+        return {"name": "record", "role": "record"}
+    return {"name": f"background {number}", "role": "background"}
+
+
+async def _survey(ctx: RoleContext, file: str) -> JSON:
+    """What the file holds; `served_as` is what the tools call it."""
     found = await ctx.call(
         "crispr.find_off_targets",
         {
@@ -112,8 +122,7 @@ async def _survey(ctx: RoleContext, file: str, number: int) -> JSON:
     )
     [genome] = found["searched"]
     facts = {key: genome[key] for key in ("sha256", "contigs", "bases")}
-    name, role = (f"background {number}", "background") if number else ("record", "record")
-    return {"file": file, "name": name, "role": role, "served_as": genome["name"], **facts}
+    return {"file": file, "served_as": genome["name"], **facts}
 
 
 def limits_of(record_id: str, searched: list[JSON]) -> list[str]:

@@ -42,7 +42,7 @@ _LIBRARIES = (
 def provenance_of(given: KnockoutInput, state: RunState, template_version: int) -> JSON:
     """Provenance without times; the checksums are those of the files and of the sequence itself."""
     draft, record = state["draft"], state["plan"]["facts"]["record"]
-    genomes = {one["file"]: one["sha256"] for one in state["material"]["searched"]}
+    material = state["material"]
     return {
         "template": "crispr_knockout",
         "template_version": template_version,
@@ -50,8 +50,8 @@ def provenance_of(given: KnockoutInput, state: RunState, template_version: int) 
         "inputs": {
             "record_sequence_sha256": record["sequence_sha256"],
             "record_format": record["format"],
-            "file_sha256": genomes,
-            "vector_file": given.vector_file,
+            "file_sha256": {one["name"]: one["sha256"] for one in material["searched"]},
+            "vector_file_sha256": material.get("vector_sha256"),
         },
         "versions": versions(),
         "models": draft["found"]["models"],
@@ -64,9 +64,12 @@ def provenance_of(given: KnockoutInput, state: RunState, template_version: int) 
 
 
 def parameters(given: KnockoutInput, state: RunState) -> JSON:
-    """The input with its defaults, and the constants that acted on it."""
+    """The input with its defaults, and the constants that acted on it.
+
+    Files are named by checksum, under `inputs`: their ids change with every upload.
+    """
     return {
-        **given.model_dump(mode="json"),
+        **given.model_dump(mode="json", exclude={"record", "backgrounds", "vector_file"}),
         "gene": state["plan"]["facts"]["gene"],
         "enzyme": ENZYMES[given.vector],
         "tracr": TRACR,

@@ -97,7 +97,7 @@ def _check(check: JSON) -> JSON:
 
 def _searched(surveyed: list[JSON], scanned: list[JSON]) -> list[JSON]:
     sites = {one["sha256"]: one["pam_sites"] for one in scanned}
-    keys = ("file", "name", "role", "sha256", "contigs", "bases")
+    keys = ("name", "role", "sha256", "contigs", "bases")
     return [
         {**{key: one[key] for key in keys}, "pam_sites": sites.get(one["sha256"])}
         for one in surveyed

@@ -145,7 +145,6 @@ class CheckResult(_Part):
 class Searched(_Part):
     """A sequence file that was searched for off-targets."""
 
-    file: str = Field(description="file id")
     name: str = Field(description="what `genome` of a site refers to")
     role: Literal["record", "background"]
     sha256: str
