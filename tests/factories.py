@@ -1,0 +1,241 @@
+"""One factory per table: the least row that the table accepts, and the rows it refers to."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Table, insert
+
+from app.agents.tables import AgentRunRow
+from app.auth.tables import ApiKeyRow, ProjectRow, UserRow
+from app.billing.tables import (
+    HoldRow,
+    PricingPlanRow,
+    SettlementRow,
+    TransferRow,
+    UsageEventRow,
+    WalletRow,
+)
+from app.kernel.rls import SCHEMA, Base
+from app.kernel.tables import AuditRow, OutboxRow
+from app.kernel.uow import UnitOfWork
+from app.orchestration.tables import JobEventRow, JobQueueRow, ProcessingJobRow
+from app.registry.tables import McpTool, ToolVersion
+from app.storage.tables import FileRow
+
+Values = dict[str, Any]
+
+_NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def _user(user_id: UUID) -> Values:
+    return {"user_id": user_id, "email": f"{user_id}@example.org"}
+
+
+def _project(user_id: UUID) -> Values:
+    return {"project_id": uuid4(), "user_id": user_id, "name": "Globins"}
+
+
+def _api_key(user_id: UUID) -> Values:
+    return {
+        "key_id": uuid4(),
+        "user_id": user_id,
+        "name": "laptop",
+        "prefix": "uaol_abc",
+        "secret_hash": uuid4().bytes * 2,
+        "scopes": ["jobs"],
+    }
+
+
+def _wallet(user_id: UUID) -> Values:
+    return {"user_id": user_id, "available_micro": 5_000_000, "granted_micro": 5_000_000}
+
+
+def _hold(user_id: UUID) -> Values:
+    return {"hold_id": uuid4(), "user_id": user_id, "amount_micro": 2_000_000}
+
+
+def _settlement(user_id: UUID) -> Values:
+    return {
+        "user_id": user_id,
+        "kind": "captured",
+        "captured_micro": 2_000_000,
+        "released_micro": 0,
+    }
+
+
+def _transfer(user_id: UUID) -> Values:
+    return {
+        "transfer_id": uuid4(),
+        "user_id": user_id,
+        "debit": "platform",
+        "credit": f"wallet:{user_id}",
+        "amount_micro": 5_000_000,
+        "cause_type": "grant",
+        "cause_id": str(uuid4()),
+    }
+
+
+def _pricing_plan(_user_id: UUID) -> Values:
+    return {
+        "plan_id": uuid4(),
+        "kind": "template",
+        "name": f"task_{uuid4().hex}",
+        "version": 1,
+        "amount_micro": 2_000_000,
+    }
+
+
+def _usage_event(user_id: UUID) -> Values:
+    return {
+        "usage_id": uuid4(),
+        "user_id": user_id,
+        "job_id": uuid4(),
+        "key": "1",
+        "kind": "tool",
+        "subject": "sequence.translate",
+    }
+
+
+def _tool(_user_id: UUID) -> Values:
+    return {
+        "tool_id": uuid4(),
+        "name": f"sequence.tool_{uuid4().hex}",
+        "server": "sequence",
+        "gateway_url": "stdio:sequence",
+        "credit_cost_per_call": 10_000,
+        "timeout_s": 30.0,
+        "status": "Approved",
+        "latest_version": 1,
+    }
+
+
+def _tool_version(_user_id: UUID) -> Values:
+    return {"version": 1, "sha256": "0" * 64, "definition": {"name": "tool"}}
+
+
+def _job(user_id: UUID) -> Values:
+    return {
+        "job_id": uuid4(),
+        "user_id": user_id,
+        "kind": "task",
+        "workflow_definition": {"template": "echo"},
+        "price_micro": 2_000_000,
+        "price_version": 1,
+        "request_hash": uuid4().bytes * 2,
+    }
+
+
+def _queued(user_id: UUID) -> Values:
+    return {"job_id": uuid4(), "user_id": user_id, "kind": "task"}
+
+
+def _event(user_id: UUID) -> Values:
+    return {
+        "job_id": uuid4(),
+        "seq": 1,
+        "user_id": user_id,
+        "kind": "job.submitted",
+        "data": {"gene": "HBB"},
+    }
+
+
+def _run(user_id: UUID) -> Values:
+    return {
+        "run_id": uuid4(),
+        "job_id": uuid4(),
+        "user_id": user_id,
+        "step": 0,
+        "role": "planner",
+        "attempt": 1,
+        "status": "Success",
+        "started_at": _NOON,
+        "duration_ms": 12,
+        "output": {"plan": []},
+    }
+
+
+def _file(user_id: UUID) -> Values:
+    return {
+        "file_id": uuid4(),
+        "user_id": user_id,
+        "kind": "input",
+        "name": "hbb.gb",
+        "media_type": "text/plain",
+        "size": 1,
+        "sha256": "0" * 64,
+    }
+
+
+def _outbox(_user_id: UUID) -> Values:
+    return {"event_id": uuid4(), "name": "auth.user_created", "payload": {}}
+
+
+def _audit(user_id: UUID) -> Values:
+    return {
+        "entry_id": uuid4(),
+        "user_id": user_id,
+        "actor": f"user:{user_id}",
+        "action": "auth.key_issued",
+        "subject": "key:1",
+        "details": {},
+    }
+
+
+FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
+    AgentRunRow: _run,
+    ApiKeyRow: _api_key,
+    AuditRow: _audit,
+    FileRow: _file,
+    HoldRow: _hold,
+    JobEventRow: _event,
+    JobQueueRow: _queued,
+    McpTool: _tool,
+    OutboxRow: _outbox,
+    PricingPlanRow: _pricing_plan,
+    ProcessingJobRow: _job,
+    ProjectRow: _project,
+    SettlementRow: _settlement,
+    ToolVersion: _tool_version,
+    TransferRow: _transfer,
+    UsageEventRow: _usage_event,
+    UserRow: _user,
+    WalletRow: _wallet,
+}
+_BY_TABLE = {row.__tablename__: make for row, make in FACTORIES.items()}
+
+
+def table(name: str) -> Table:
+    """A declared table by its name in our schema."""
+    return Base.metadata.tables[f"{SCHEMA}.{name}"]
+
+
+def values(name: str, user_id: UUID, **changes: Any) -> Values:
+    """A row that a table accepts once the rows it refers to exist."""
+    return {**_BY_TABLE[name](user_id), **changes}
+
+
+async def create(uow: UnitOfWork, name: str, user_id: UUID, **changes: Any) -> Values:
+    """Insert a row that belongs to a user, and what it must refer to; return what was given.
+
+    The user's own row is inserted at its first need; every other row is a new one.
+    """
+    row = values(name, user_id, **changes)
+    for column in table(name).columns:
+        for key in column.foreign_keys:
+            parent = key.column.table.name
+            if column.nullable:
+                continue
+            if parent == UserRow.__tablename__:
+                await _ensure_user(uow, row[column.name])
+            elif column.name not in row:
+                row[column.name] = (await create(uow, parent, user_id))[key.column.name]
+    await uow.execute(insert(table(name)).values(row))
+    return row
+
+
+async def _ensure_user(uow: UnitOfWork, user_id: UUID) -> None:
+    known = await uow.execute("select 1 from app.users where user_id = :id", {"id": user_id})
+    if known.first() is None:
+        await create(uow, UserRow.__tablename__, user_id)
