@@ -200,8 +200,8 @@ async def _publish_templates(services: Services) -> None:
             )
 
 
-async def _retire_servers(services: Services, servers: Sequence[ServerConfig]) -> None:
-    keep = {server.name for server in servers} | {"sandbox"}
+async def _retire_servers(services: Services) -> None:
+    keep = {server.name for server in services.proxy.health()}
     async with services.database.begin(SERVICE) as uow:
         await services.registry.retire(uow, keep)
         await services.registry.refresh(uow)
@@ -222,19 +222,29 @@ async def _relay_forever(services: Services) -> None:
 
 
 @asynccontextmanager
+async def opened(
+    settings: Settings, progress: Progress = _silent, *, has_worker: bool = False
+) -> AsyncIterator[Services]:
+    """All modules over an open database, none of them started: enough to manage keys and tools."""
+    async with open_hub(settings, progress) as address:
+        await require_current(address)
+        servers = load_config(settings.mcp_config).servers
+        services = build(settings, address, servers, has_worker=has_worker)
+        try:
+            yield services
+        finally:
+            await services.database.close()
+
+
+@asynccontextmanager
 async def running(
-    settings: Settings,
-    address: HubAddress,
-    *,
-    has_worker: bool = True,
-    progress: Progress = _silent,
+    settings: Settings, progress: Progress = _silent, *, has_worker: bool = True
 ) -> AsyncIterator[Services]:
     """All modules, started; stopped in the reverse order at the end."""
-    await require_current(address)
-    servers = load_config(settings.mcp_config).servers
-    services = build(settings, address, servers, has_worker=has_worker)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(services.database.close)
+        services = await stack.enter_async_context(
+            opened(settings, progress, has_worker=has_worker)
+        )
         await services.wakeups.start()
         stack.push_async_callback(services.wakeups.close)
         progress("Testing the sandbox")
@@ -243,7 +253,7 @@ async def running(
         stack.push_async_callback(services.proxy.close)
         progress("Starting the tool servers")
         await services.proxy.start()
-        await _retire_servers(services, servers)
+        await _retire_servers(services)
         await _publish_templates(services)
         tasks = []
         if services.worker is not None:

@@ -156,8 +156,8 @@ async def wallet(uow: UnitOfWork, user_id: UUID) -> Wallet | None:
         """,
         {"user": user_id},
     )
-    row = rows.one_or_none()
-    return None if row is None else Wallet(*row)
+    row = rows.mappings().one_or_none()
+    return None if row is None else Wallet(**row)
 
 
 async def latest_price(uow: UnitOfWork, kind: PriceKind, name: str) -> Price | None:
@@ -169,8 +169,8 @@ async def latest_price(uow: UnitOfWork, kind: PriceKind, name: str) -> Price | N
         """,
         {"kind": kind, "name": name},
     )
-    row = rows.one_or_none()
-    return None if row is None else Price(*row)
+    row = rows.mappings().one_or_none()
+    return None if row is None else Price(**row)
 
 
 async def insert_price(uow: UnitOfWork, price: Price) -> None:

@@ -71,17 +71,16 @@ def _servers(services: Any) -> list[Finding]:
 
 
 async def _hub(settings: Settings) -> list[Finding]:
-    from app.wiring import open_hub, running
+    from app.wiring import running
 
+    kind = "embedded PostgreSQL" if settings.database_url is None else "DATABASE_URL"
     try:
-        async with open_hub(settings) as address:
-            kind = "embedded PostgreSQL" if address.is_embedded else "DATABASE_URL"
-            async with running(settings, address, has_worker=False) as services:
-                return [
-                    Finding("hub", True, f"{kind} answers and is at the newest revision"),
-                    _sandbox(services),
-                    *_servers(services),
-                ]
+        async with running(settings, has_worker=False) as services:
+            return [
+                Finding("hub", True, f"{kind} answers and is at the newest revision"),
+                _sandbox(services),
+                *_servers(services),
+            ]
     except AppError as error:
         return [Finding("hub", False, error.message, error.hint or "")]
 

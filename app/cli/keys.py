@@ -5,14 +5,10 @@ from uuid import UUID
 import click
 
 from app.cli import make_console, run_async
-from app.cli.session import issue_key, local_services, local_user
+from app.cli.session import issue_key, local_user
 from app.cli.view import table
 from app.kernel.principal import SERVICE
 from app.kernel.settings import load_settings
-
-
-def _quiet(_message: str) -> None:
-    return None
 
 
 @click.group()
@@ -24,9 +20,10 @@ def key() -> None:
 @click.option("--name", default="local", show_default=True)
 def new(name: str) -> None:
     """Make a key and print it, once."""
+    from app.wiring import opened
 
     async def work() -> None:
-        async with local_services(load_settings(), _quiet) as services:
+        async with opened(load_settings()) as services:
             secret, _ = await issue_key(services, await local_user(services), name, is_brief=False)
         click.echo(secret)
 
@@ -36,9 +33,10 @@ def new(name: str) -> None:
 @key.command("list")
 def list_keys() -> None:
     """List the keys."""
+    from app.wiring import opened
 
     async def work() -> None:
-        async with local_services(load_settings(), _quiet) as services:
+        async with opened(load_settings()) as services:
             user_id = await local_user(services)
             async with services.database.begin(SERVICE) as uow:
                 keys = await services.auth.list_keys(uow, user_id)
@@ -55,9 +53,10 @@ def list_keys() -> None:
 @click.argument("key_id", type=click.UUID)
 def revoke(key_id: UUID) -> None:
     """Make a key useless."""
+    from app.wiring import opened
 
     async def work() -> None:
-        async with local_services(load_settings(), _quiet) as services:
+        async with opened(load_settings()) as services:
             user_id = await local_user(services)
             async with services.database.begin(SERVICE) as uow:
                 await services.auth.revoke_key(uow, user_id, key_id)

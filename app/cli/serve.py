@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import click
@@ -32,20 +31,15 @@ def _stopping(event: asyncio.Event) -> Any:
             loop.remove_signal_handler(name)
 
 
-@asynccontextmanager
-async def _platform(
+def _platform(
     settings: Settings, console: Console, *, has_worker: bool
-) -> AsyncIterator[Any]:
-    from app.wiring import open_hub, running
+) -> AbstractAsyncContextManager[Any]:
+    from app.wiring import running
 
     def progress(message: str) -> None:
         console.print(f"{message} ...", style="dim")
 
-    async with (
-        open_hub(settings, progress) as address,
-        running(settings, address, has_worker=has_worker, progress=progress) as services,
-    ):
-        yield services
+    return running(settings, progress, has_worker=has_worker)
 
 
 async def _serve(settings: Settings, *, has_worker: bool, is_guided: bool) -> None:

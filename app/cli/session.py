@@ -63,12 +63,9 @@ async def local_services(settings: Settings, progress: Progress) -> AsyncIterato
     """The whole platform, started in this process."""
     # Imported here: `uaol --help` should not wait for the agents' and servers' libraries.
     progress("Loading")
-    from app.wiring import open_hub, running
+    from app.wiring import running
 
-    async with (
-        open_hub(settings, progress) as address,
-        running(settings, address, progress=progress) as services,
-    ):
+    async with running(settings, progress) as services:
         yield services
 
 

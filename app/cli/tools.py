@@ -6,7 +6,7 @@ import click
 
 from app.billing import credits_text
 from app.cli import make_console, run_async
-from app.cli.session import local_services, open_session
+from app.cli.session import open_session
 from app.cli.view import table
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE
@@ -75,10 +75,11 @@ def call_tool(name: str, arguments: str) -> None:
 @click.argument("name")
 def approve(name: str) -> None:
     """Approve the definition that tool NAME has now (operators)."""
+    from app.wiring import opened
 
     async def work() -> None:
         async with (
-            local_services(load_settings(), _quiet) as services,
+            opened(load_settings()) as services,
             services.database.begin(SERVICE) as uow,
         ):
             await services.registry.approve(uow, name)

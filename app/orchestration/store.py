@@ -14,7 +14,7 @@ from app.kernel.uow import UnitOfWork
 from app.orchestration.types import JobEvent, JobRequest, JobView, Lease
 
 _VIEW = """
-select job_id, user_id, project_id, kind, status, workflow_definition, price_micro,
+select job_id, user_id, project_id, kind, status, workflow_definition as definition, price_micro,
   charged_micro, attempt, start_time, end_time, final_output, error
 from app.jobs j
 """
@@ -102,8 +102,8 @@ async def get(uow: UnitOfWork, job_id: UUID, user_id: UUID | None) -> JobView | 
         _VIEW + " where j.job_id = :job and (cast(:user as uuid) is null or j.user_id = :user)",
         {"job": job_id, "user": user_id},
     )
-    row = rows.one_or_none()
-    return None if row is None else JobView(*row)
+    row = rows.mappings().one_or_none()
+    return None if row is None else JobView(**row)
 
 
 async def list_jobs(
@@ -115,7 +115,7 @@ async def list_jobs(
         " order by j.job_id desc limit :limit",
         {"user": user_id, "before": before, "limit": limit},
     )
-    return [JobView(*row) for row in rows]
+    return [JobView(**row) for row in rows.mappings()]
 
 
 async def claim(
@@ -129,10 +129,11 @@ async def claim(
     if not claimed:
         return []
     jobs = await uow.execute(_VIEW + " where j.job_id = any(:ids)", {"ids": list(claimed)})
+    views = [JobView(**job) for job in jobs.mappings()]
     return [
-        Lease(JobView(*job), row.attempt, row.failures, row.is_cancel_requested)
-        for job in jobs
-        for row in [claimed[job.job_id]]
+        Lease(view, row.attempt, row.failures, row.is_cancel_requested)
+        for view in views
+        for row in [claimed[view.job_id]]
     ]
 
 
