@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -17,7 +18,7 @@ from app.kernel.uow import UnitOfWork
 from app.storage import Blob
 
 JSON = dict[str, Any]
-Tool = Callable[[JSON], JSON]
+Tool = Callable[[JSON], JSON | Awaitable[JSON]]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -80,6 +81,8 @@ class Context:
         if self.kill_at is not None and key.startswith(self.kill_at):
             raise Killed
         answer = self.tools[name](json.loads(json.dumps(arguments)))
+        if isawaitable(answer):
+            answer = await answer
         return cast(JSON, json.loads(json.dumps(answer)))
 
     @asynccontextmanager

@@ -73,6 +73,17 @@ async def test_the_report_is_whole_and_fits_its_published_schema() -> None:
     assert run.outcome.output["chosen"][0]["id"] == run.report["chosen"][0]
 
 
+async def test_the_report_shows_the_guides_that_score_alone_would_have_picked() -> None:
+    run = await bench().run()
+    page = run.files["report.md"].decode()
+    section = page.split("## Guides that the score alone would have picked")[1].split("\n## ")[0]
+    named = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| g0")]
+    assert named
+    assert not set(named) & set(run.report["chosen"])
+    for code in ("perfect_off_target", "outside_window"):
+        assert f"`{code}`" in page
+
+
 async def test_score_alone_is_refused_with_the_reason_and_the_second_try_succeeds() -> None:
     run = await bench(policies=("score_only", "specific")).run()
     assert run.outcome.is_success

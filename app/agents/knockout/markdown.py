@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from app.agents.knockout.ranking import SCORE_NAMES, on_target_score
 from app.agents.knockout.schema import Candidate, KnockoutReport, Primers
 
 _REASONS = {
@@ -18,6 +19,8 @@ _REASONS = {
     "no_primers": "no primer pair shows its cut uniquely",
     "refused_by_evaluator": "refused by the evaluator at an earlier try",
 }
+_CLOSE = {"perfect_off_target", "one_mismatch_off_target"}
+_BEST = 6
 _MARKS = {"passed": "passed", "failed": "FAILED", "not_run": "NOT RUN"}
 
 
@@ -110,26 +113,31 @@ def _chosen(report: KnockoutReport) -> list[str]:
 
 def _trap(report: KnockoutReport) -> list[str]:
     """The guides that score alone would have picked, and where else they cut."""
-    scored = [one for one in report.candidates if one.scores.rule_set_3 is not None]
-    best = sorted(scored, key=lambda one: (-(one.scores.rule_set_3 or 0.0), one.id))[:6]
-    close = ("perfect_off_target", "one_mismatch_off_target")
-    bad = [one for one in best if any(code in one.refused_because for code in close)]
-    if not bad:
+    score = on_target_score([one.model_dump() for one in report.candidates])
+    ranked = sorted(
+        (one for one in report.candidates if getattr(one.scores, score) is not None),
+        key=lambda one: (-getattr(one.scores, score), one.id),
+    )
+    best = ranked[:_BEST]
+    rows = [_trapped(one, score) for one in best if _CLOSE & set(one.refused_because)]
+    if not rows:
         return []
     said = (
-        f"{len(bad)} of the {len(best)} best-scored guides would cut elsewhere as well, usually "
+        f"{len(rows)} of the {len(best)} best-scored guides would cut elsewhere as well, usually "
         "in a paralog: the score knows nothing of the rest of the genome."
     )
+    head = ["guide", "spacer and PAM", SCORE_NAMES[score], "also cuts at", "mismatches there"]
     lines = ["## Guides that the score alone would have picked", "", said, ""]
-    rows = []
-    for one in bad:
-        site = one.off_targets.worst_sites[0] if one.off_targets else None
-        where = f"{text(site.contig)}:{site.start + 1:,} ({site.strand})" if site else ""
-        wrong = site.mismatches if site else ""
-        score = _figure(one.scores.rule_set_3, 2)
-        rows.append([one.id, f"`{one.spacer}` {one.pam}", score, where, wrong])
-    head = ["guide", "spacer and PAM", "Rule Set 3", "also cuts at", "mismatches there"]
     return [*lines, *_rows(head, rows)]
+
+
+def _trapped(one: Candidate, score: str) -> list[object]:
+    sites = one.off_targets.worst_sites if one.off_targets else []
+    close = [site for site in sites if site.pam.endswith("GG") and site.mismatches <= 1]
+    where = ", ".join(f"{text(site.contig)}:{site.start + 1:,} ({site.strand})" for site in close)
+    wrong = ", ".join(str(site.mismatches) for site in close)
+    figure = _figure(getattr(one.scores, score), 2)
+    return [one.id, f"`{one.spacer}` {one.pam}", figure, where, wrong]
 
 
 def _refused(report: KnockoutReport) -> list[str]:

@@ -85,7 +85,7 @@ async def retrieve(ctx: RoleContext, state: RunState) -> Material:
     notes: list[str] = []
     for number, file in enumerate(given.genomes):
         await ctx.progress(number, len(given.genomes), "Reading the sequences to be searched")
-        entry = {**_place(number), **await _survey(ctx, file)}
+        entry = {**_place(number), **await _survey(ctx, file, given)}
         twin = next((one for one in searched if one["sha256"] == entry["sha256"]), None)
         if twin is None:
             searched.append(entry)
@@ -97,7 +97,7 @@ async def retrieve(ctx: RoleContext, state: RunState) -> Material:
     summary = f"Will search {bases:,} bases in {len(searched)} file(s). {limits[0]}"
     facts: JSON = {"searched": searched, "limits": limits, "notes": notes}
     if given.vector_file is not None:
-        facts["vector_sha256"] = (await _survey(ctx, given.vector_file))["sha256"]
+        facts["vector_sha256"] = (await _survey(ctx, given.vector_file, given))["sha256"]
     return Material(summary, facts)
 
 
@@ -108,15 +108,18 @@ def _place(number: int) -> JSON:
     return {"name": f"background {number}", "role": "background"}
 
 
-async def _survey(ctx: RoleContext, file: str) -> JSON:
-    """What the file holds; `served_as` is what the tools call it."""
+async def _survey(ctx: RoleContext, file: str, given: KnockoutInput) -> JSON:
+    """What the file holds; `served_as` is what the tools call it.
+
+    The PAMs are those of the scan to come, so that the index is built once.
+    """
     found = await ctx.call(
         "crispr.find_off_targets",
         {
             "spacers": [_SURVEY_SPACER],
             "genomes": [file],
             "max_mismatches": 0,
-            "pams": ["NGG"],
+            "pams": given.off_target_pams,
             "sites_per_guide": 0,
         },
     )
