@@ -36,12 +36,19 @@ def _started(data: Mapping[str, Any]) -> str:
     )
 
 
+def _figure(value: Any) -> str:
+    """A figure in a few words; what does not fit a line stays in the report."""
+    if isinstance(value, Mapping):
+        parts = [f"{key} {item}" for key, item in value.items() if isinstance(item, int | float)]
+        return ", ".join(parts)
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
 def _check(data: Mapping[str, Any]) -> str:
-    figure = data.get("figure")
-    words = f"check {data.get('check')}"
-    if figure not in (None, ""):
-        words += f": {figure}"
-    return words + (f" - {data['reason']}" if data.get("reason") else "")
+    words = str(data.get("check", "")).replace("_", " ")
+    if figure := _figure(data.get("figure")):
+        words += f" ({figure})"
+    return words + (f": {data['reason']}" if data.get("reason") else "")
 
 
 _WORDS: Mapping[str, Any] = {
