@@ -27,7 +27,10 @@ from app.registry import Tool, ToolDefinition
 START_LIMIT_S = 30.0
 STABLE_S = 30.0
 FIRST_PAUSE_S = 0.05
+# A server that cannot start costs a start each time; one that starts and dies fails calls while
+# it is away.
 LONGEST_PAUSE_S = 30.0
+LONGEST_CRASH_PAUSE_S = 2.0
 RESTART_WAIT_S = 15.0
 PROBE_S = 2.0
 TIMEOUTS_IN_A_ROW = 3
@@ -70,7 +73,7 @@ class SupervisedBackend:
         self._task: asyncio.Task[None] | None = None
         self._probes: set[asyncio.Task[None]] = set()
         self._definitions: tuple[ToolDefinition, ...] = ()
-        self._starts = self._failures = self._timeouts = 0
+        self._starts = self._failures = self._crashes = self._timeouts = 0
         self._error: AppError | None = None
 
     async def start(self) -> None:
@@ -140,7 +143,7 @@ class SupervisedBackend:
     async def _supervise(self) -> None:
         while not self._is_closing:
             link = self._link = Link(self.server.name)
-            began = anyio.current_time()
+            began, starts = anyio.current_time(), self._starts
             try:
                 await self._run(link)
                 self._error = link.fault
@@ -148,10 +151,15 @@ class SupervisedBackend:
             except Exception as error:  # noqa: BLE001
                 self._error = self._explain(error, link)
             self._withdraw()
-            is_stable = anyio.current_time() - began > STABLE_S
-            self._failures = 0 if is_stable else self._failures + 1
+            self._count(has_started=self._starts > starts, lived_s=anyio.current_time() - began)
             self._announce()
-            await self._pause()
+            if not self._is_closing:
+                await self._pause()
+
+    def _count(self, *, has_started: bool, lived_s: float) -> None:
+        """Count starts that failed, and lives that were short, in a row."""
+        self._failures = 0 if has_started else self._failures + 1
+        self._crashes = 0 if lived_s > STABLE_S else self._crashes + 1
 
     async def _run(self, link: Link) -> None:
         """One life of the server, from its start to its end."""
@@ -188,9 +196,8 @@ class SupervisedBackend:
         self._changed.set()
 
     async def _pause(self) -> None:
-        if self._is_closing:
-            return
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 4 ** min(self._failures, 10))
+        longest = LONGEST_PAUSE_S if self._failures else LONGEST_CRASH_PAUSE_S
+        pause = min(longest, FIRST_PAUSE_S * 2 ** min(self._crashes, 10))
         reason = self._error.message if self._error else "it ended"
         _log.warning("%s starts again in %.1f s: %s", self.server.name, pause, reason)
         deadline = anyio.current_time() + pause

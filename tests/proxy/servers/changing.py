@@ -1,0 +1,36 @@
+"""A server whose one tool is described by the file named in DESCRIPTION."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp_types as types
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+
+SERVER = "changing"
+
+
+async def on_list(_: Any, __: Any) -> types.ListToolsResult:
+    text = Path(os.environ["DESCRIPTION"]).read_text()
+    tool = types.Tool(name="run", description=text, input_schema={"type": "object"})
+    return types.ListToolsResult(tools=[tool])
+
+
+async def on_call(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    if (params.arguments or {}).get("die"):
+        os._exit(1)
+    if (params.arguments or {}).get("announce"):
+        await context.session.send_tool_list_changed()
+    return types.CallToolResult(content=[types.TextContent(type="text", text="ran")])
+
+
+async def main() -> None:
+    server: Server[Any] = Server(SERVER, on_list_tools=on_list, on_call_tool=on_call)
+    async with stdio_server() as (reader, writer):
+        await server.run(reader, writer, server.create_initialization_options())
+
+
+if __name__ == "__main__":
+    anyio.run(main)
