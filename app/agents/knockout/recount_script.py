@@ -6,6 +6,7 @@ guide in one of its halves, so each half is looked for as text and the rest is c
 
 import gzip
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ COMPLEMENT = str.maketrans("ACGT", "TGCA")
 def read_sequence(path: str) -> str:
     """The one sequence of a GenBank, EMBL or FASTA file, plain or gzip, in upper case."""
     raw = Path(path).read_bytes()
-    lines = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("latin-1").splitlines()
+    data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    lines = data.decode("utf-8-sig", "replace").splitlines()
     if next(line for line in lines if line.strip()).startswith(">"):
         kept = [line for line in lines if not line.startswith(">")]
     else:
         first = next(n for n, line in enumerate(lines) if line.startswith(("ORIGIN", "SQ ")))
         last = next(n for n in range(first, len(lines)) if lines[n].startswith("//"))
         kept = lines[first + 1 : last]
-    return "".join(letter for line in kept for letter in line if letter.isalpha()).upper()
+    return re.sub("[^A-Z]", "", "".join(kept).upper()).replace("U", "T")
 
 
 def occurrences(text: str, word: str) -> list[int]:
