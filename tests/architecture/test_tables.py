@@ -1,0 +1,246 @@
+"""The migrated database is what the modules declare, and every table in it is protected."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import NullPool, create_engine
+
+from app.kernel.embedded import Hub
+from app.kernel.migrate import sqlalchemy_url
+from app.kernel.rls import SCHEMA, Base, class_of, policy_of, statements
+from tests.architecture.catalogue import Catalogued, Connection, read
+from tests.factories import FACTORIES, table
+from tests.migrated import migrated_database
+
+NAMES = sorted(row.__tablename__ for row in FACTORIES)
+VIEWS = ("jobs", "user_accounts")
+PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+
+UUID, TEXT, JSON, TIME = "uuid", "text", "jsonb", "timestamp with time zone"
+# The names that clients of the data model rely on.
+PUBLISHED = {
+    "users": {"user_id": UUID, "email": TEXT, "subscription_tier": TEXT},
+    "user_accounts": {"user_id": UUID, "email": TEXT, "current_credits": "bigint"},
+    "projects": {"project_id": UUID, "user_id": UUID, "name": TEXT},
+    "api_keys": {"user_id": UUID, "prefix": TEXT, "secret_hash": "bytea"},
+    "mcp_tools": {
+        "tool_id": UUID,
+        "name": TEXT,
+        "gateway_url": TEXT,
+        "credit_cost_per_call": "bigint",
+        "developer_id": UUID,
+        "status": TEXT,
+    },
+    "tool_versions": {"tool_id": UUID, "sha256": TEXT, "definition": JSON},
+    "processing_jobs": {
+        "job_id": UUID,
+        "user_id": UUID,
+        "workflow_definition": JSON,
+        "status": TEXT,
+        "start_time": TIME,
+        "end_time": TIME,
+        "final_output": JSON,
+    },
+    "job_queue": {"job_id": UUID, "lease_until": TIME, "attempt": "integer"},
+    "job_events": {"job_id": UUID, "seq": "integer", "data": JSON},
+    "agent_runs": {"run_id": UUID, "job_id": UUID, "role": TEXT},
+    "wallet": {"user_id": UUID, "available_micro": "bigint"},
+    "hold": {"hold_id": UUID, "amount_micro": "bigint"},
+    "settlement": {"hold_id": UUID, "captured_micro": "bigint"},
+    "transfer": {"transfer_id": UUID, "debit": TEXT, "credit": TEXT},
+    "pricing_plans": {"plan_id": UUID, "name": TEXT, "amount_micro": "bigint"},
+    "usage_event": {"usage_id": UUID, "quantities": JSON},
+    "files": {"file_id": UUID, "user_id": UUID, "sha256": TEXT},
+    "outbox": {"event_id": UUID, "payload": JSON},
+    "audit_log": {"entry_id": UUID, "actor": TEXT, "action": TEXT},
+}
+STATES = {
+    ("users", "subscription_tier"): {"Free", "Pro", "Enterprise"},
+    ("mcp_tools", "status"): {"Pending", "Approved", "Disabled"},
+    ("processing_jobs", "status"): {"Queued", "Running", "Success", "Failed", "Retrying"},
+}
+
+
+@pytest.fixture(scope="module")
+def migrated(hub: Hub) -> Iterator[str]:
+    """The owner's DSN of a migrated database."""
+    with migrated_database(hub) as name:
+        yield hub.dsn("uaol_owner", name)
+
+
+@pytest.fixture
+def owner(migrated: str) -> Iterator[Connection]:
+    """The migrated database as its owner, in a transaction that is rolled back."""
+    with psycopg.connect(migrated) as conn:
+        yield conn
+        conn.rollback()
+
+
+@pytest.fixture
+def live(owner: Connection) -> dict[str, Catalogued]:
+    return read(owner, SCHEMA)
+
+
+def _declared(dsn: str) -> dict[str, Catalogued]:
+    """The catalogue of the declared tables, made anew in place of the migrated ones."""
+    engine = create_engine(sqlalchemy_url(dsn), poolclass=NullPool)
+    with engine.connect() as conn:
+        conn.exec_driver_sql("alter schema app rename to app_migrated")
+        conn.exec_driver_sql("create schema app")
+        Base.metadata.create_all(conn, checkfirst=False)
+        for each in Base.metadata.sorted_tables:
+            for sql in statements(each):
+                conn.exec_driver_sql(sql)
+        driver: Any = conn.connection.driver_connection
+        return read(driver, SCHEMA)
+
+
+def test_the_live_tables_are_the_declared_ones(live: dict[str, Catalogued]) -> None:
+    assert sorted(live) == NAMES == sorted(each.name for each in Base.metadata.sorted_tables)
+    assert {each.schema for each in Base.metadata.sorted_tables} == {SCHEMA}
+
+
+def test_the_migrated_tables_are_as_declared(migrated: str, live: dict[str, Catalogued]) -> None:
+    declared = _declared(migrated)
+    differences = {
+        (name, aspect): (facts - expected, expected - facts)
+        for name in NAMES
+        for (aspect, facts), expected in zip(
+            asdict(live[name]).items(), asdict(declared[name]).values(), strict=True
+        )
+        if facts != expected
+    }
+    assert differences == {}
+
+
+def test_a_new_revision_would_be_empty(migrated: str) -> None:
+    options = {
+        "include_schemas": True,
+        "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
+        "version_table_schema": SCHEMA,
+        "compare_type": True,
+        "compare_server_default": True,
+    }
+    with create_engine(sqlalchemy_url(migrated), poolclass=NullPool).connect() as conn:
+        context = MigrationContext.configure(conn, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_is_closed_even_to_its_owner(live: dict[str, Catalogued], name: str) -> None:
+    [(is_enabled, is_forced, _)] = live[name].security
+    assert is_enabled
+    assert is_forced
+
+
+def _rights(conn: Connection, role: str, relation: str) -> set[str]:
+    query = "select has_table_privilege(%s, %s, %s)"
+    asked = {each: conn.execute(query, (role, f"app.{relation}", each)) for each in PRIVILEGES}
+    return {each for each, answer in asked.items() if answer.fetchone() == (True,)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_role_has_the_declared_rights_alone(owner: Connection, name: str) -> None:
+    is_append_only = class_of(table(name)).__is_append_only__
+    is_readable = policy_of(table(name)).condition is not None
+    writes = {"INSERT"} if is_append_only else {"INSERT", "UPDATE", "DELETE"}
+    assert _rights(owner, "service_role", name) == {"SELECT"} | writes
+    assert _rights(owner, "authenticated", name) == ({"SELECT"} if is_readable else set())
+    for role in ("anon", "authenticator", "app_backend"):
+        assert _rights(owner, role, name) == set()
+
+
+def test_what_tells_money_and_runs_is_append_only() -> None:
+    only_inserted = {row.__tablename__ for row in FACTORIES if row.__is_append_only__}
+    assert only_inserted >= {"hold", "settlement", "transfer", "usage_event", "job_events"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_declared_policies_exist(live: dict[str, Catalogued], name: str) -> None:
+    found = {
+        (policy, command, tuple(roles)) for policy, command, _, roles, *_ in live[name].policies
+    }
+    wanted: set[tuple[Any, ...]] = {("service_all", "*", ("service_role",))}
+    if policy_of(table(name)).condition is not None:
+        wanted.add(("reader_select", "r", ("authenticated",)))
+    assert found == wanted
+
+
+def test_rows_are_their_users_or_for_all_or_for_none() -> None:
+    kinds = {row.__tablename__: policy_of(table(row.__tablename__)) for row in FACTORIES}
+    shared = {name: policy.condition for name, policy in kinds.items() if policy.column is None}
+    assert shared == {
+        "mcp_tools": "status = 'Approved'",
+        "pricing_plans": "true",
+        "audit_log": None,
+        "outbox": None,
+        "tool_versions": None,
+    }
+    for name, policy in kinds.items():
+        if policy.column is not None:
+            assert policy.condition == "(select auth.uid()) = user_id", name
+
+
+_LEADING = """
+select a.attname from pg_index i join pg_attribute a on a.attrelid = i.indrelid
+  and a.attnum = i.indkey[0]
+where i.indrelid = %s::regclass and i.indpred is null and i.indisvalid
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_index_leads_with_the_column_of_the_policy(owner: Connection, name: str) -> None:
+    leading = {column for (column,) in owner.execute(_LEADING, (f"app.{name}",))}
+    asked = {policy_of(table(name)).column, "user_id" if "user_id" in table(name).c else None}
+    assert asked - {None} <= leading
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_shows_what_its_reader_may_see(owner: Connection, view: str) -> None:
+    row = owner.execute(
+        "select reloptions from pg_class where oid = %s::regclass", (f"app.{view}",)
+    ).fetchone()
+    assert row == (["security_invoker=true"],)
+    assert _rights(owner, "authenticated", view) == {"SELECT"}
+    assert _rights(owner, "service_role", view) == {"SELECT"}
+    assert _rights(owner, "anon", view) == set()
+
+
+def test_nothing_else_is_in_the_schema(owner: Connection) -> None:
+    query = "select relname, relkind::text from pg_class where relnamespace = 'app'::regnamespace"
+    kinds = {(name, kind) for name, kind in owner.execute(query) if kind not in {"i", "t"}}
+    tables = {(name, "r") for name in (*NAMES, "alembic_version")}
+    assert kinds == tables | {(name, "v") for name in VIEWS}
+    functions = owner.execute("select 1 from pg_proc where pronamespace = 'app'::regnamespace")
+    assert functions.fetchall() == []
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+def test_no_role_of_a_request_reads_the_revision(owner: Connection, role: str) -> None:
+    assert _rights(owner, role, "alembic_version") == set()
+
+
+@pytest.mark.parametrize("relation", sorted(PUBLISHED))
+def test_published_names_are_kept(owner: Connection, relation: str) -> None:
+    query = """select attname, format_type(atttypid, atttypmod) from pg_attribute
+        where attrelid = %s::regclass and attnum > 0 and not attisdropped"""
+    columns = dict(owner.execute(query, (f"app.{relation}",)).fetchall())
+    assert PUBLISHED[relation].items() <= columns.items()
+
+
+def test_every_table_has_published_names() -> None:
+    assert set(PUBLISHED) == {*NAMES, *VIEWS} - {"jobs"}
+
+
+@pytest.mark.parametrize(("relation", "column"), sorted(STATES))
+def test_published_states_are_kept(owner: Connection, relation: str, column: str) -> None:
+    query = """select pg_get_constraintdef(oid) from pg_constraint
+        where conrelid = %s::regclass and contype = 'c'"""
+    checks = [text for (text,) in owner.execute(query, (f"app.{relation}",)) if column in text]
+    assert len(checks) == 1
+    assert {part for part in checks[0].split("'") if part.isalpha()} >= STATES[relation, column]
