@@ -41,8 +41,7 @@ async def _contents(connection: Connection, job_id: str) -> dict[str, bytes]:
 async def rerun_job(connection: Connection, job_id: str, console: Console) -> None:
     """Run a job's definition again, compare, and raise `check_failed` where they differ."""
     first = await ended(connection, job_id)
-    definition = first["definition"]
-    second = await run_task(connection, definition["template"], definition["input"], console)
+    second = await run_task(connection, first["template"], first["input"], console)
     before = await _contents(connection, job_id)
     after = await _contents(connection, str(second["job_id"]))
     same = {

@@ -11,9 +11,9 @@ import click
 from app.billing import credits_text
 from app.cli import make_console, run_async
 from app.cli.rerun import rerun_job
-from app.cli.run import file_fields, follow, run_task, upload_files
+from app.cli.run import file_fields, follow, run_task, trace, upload_files
 from app.cli.session import Session, open_session
-from app.cli.view import table
+from app.cli.view import table, trace_svg
 from app.kernel.errors import AppError
 from app.kernel.settings import load_settings
 
@@ -137,7 +137,7 @@ def list_tasks(limit: int, is_json: bool) -> None:
         rows = [
             [
                 job["job_id"],
-                job["definition"].get("template", job["kind"]),
+                job["template"] or job["kind"],
                 job["status"],
                 job["start_time"][:19],
                 credits_text(job["charged_micro"] or 0),
@@ -161,17 +161,20 @@ def list_templates() -> None:
 @task.command("trace")
 @click.argument("job")
 @click.option("--json", "is_json", is_flag=True, help="JSON lines on stdout.")
-def show_trace(job: str, is_json: bool) -> None:
+@click.option("--svg", type=click.Path(path_type=Path), help="Write the trace as a picture.")
+def show_trace(job: str, is_json: bool, svg: Path | None) -> None:
     """Show a job's trace, and follow it while it runs."""
-    from app.cli.run import trace
 
     async def work() -> None:
         async with open_session(load_settings(), _quiet) as session:
-            if not is_json:
+            if not is_json and svg is None:
                 await follow(session.connection, job, make_console(), f"job {job}")
                 return
-            async for event in trace(session.connection, job):
-                click.echo(json.dumps(event))
+            events = [event async for event in trace(session.connection, job)]
+        if svg is not None:
+            svg.write_text(trace_svg(events, f"job {job}"), encoding="utf-8")
+        for event in events if is_json else ():
+            click.echo(json.dumps(event))
 
     run_async(work())
 

@@ -1,6 +1,8 @@
 """What the terminal shows of a run: lines of the trace, the roles' progress, money, tables."""
 
-from collections.abc import Mapping
+import io
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +16,7 @@ from app.billing import credits_text
 
 ROLES = ("planner", "retriever", "coder", "evaluator", "reporter")
 _LINES = 14
+_PICTURE_WIDTH = 118
 _MARKS = {
     "waiting": ("·", "dim"),
     "running": ("▶", "cyan"),
@@ -113,7 +116,7 @@ class TraceView:
         self._console = console
         self._title = title
         self._states = dict.fromkeys(ROLES, "waiting")
-        self._lines: list[Text] = []
+        self.lines: list[Text] = []
         self._progress = ""
         self._live: Live | None = None
 
@@ -129,19 +132,20 @@ class TraceView:
             self._live.__exit__(*details)
 
     def add(self, event: Event) -> None:
-        """Take in one line of the trace."""
-        self._note(event)
-        if event["kind"] == "tool.started":
-            self._progress = words_of(event)
-        else:
-            self._lines.append(line_of(event))
+        """Take in one line of the trace and show it."""
+        self.note(event)
         if self._live is not None:
             self._live.update(self._render())
         elif event["kind"] != "tool.started":
             self._console.print(line_of(event), soft_wrap=True)
 
-    def _note(self, event: Event) -> None:
+    def note(self, event: Event) -> None:
+        """Take in one line of the trace."""
         data, kind = event["data"], event["kind"]
+        if kind == "tool.started":
+            self._progress = words_of(event)
+        else:
+            self.lines.append(line_of(event))
         role = data.get("role")
         if kind == "agent.started" and role in self._states:
             self._states[role] = "running"
@@ -154,7 +158,8 @@ class TraceView:
         ):
             self._states["evaluator"] = "refused"
 
-    def _roles(self) -> Text:
+    def roles(self) -> Text:
+        """The five roles and how far each has come."""
         parts: list[Any] = []
         for role, state in self._states.items():
             mark, style = _MARKS[state]
@@ -162,11 +167,25 @@ class TraceView:
         return Text.assemble(*parts)
 
     def _render(self) -> RenderableType:
-        body: list[RenderableType] = [Text(self._title, style="bold"), self._roles()]
-        body += self._lines[-_LINES:]
-        if self._progress and self._lines:
+        body: list[RenderableType] = [Text(self._title, style="bold"), self.roles()]
+        body += self.lines[-_LINES:]
+        if self._progress and self.lines:
             body.append(Text(f"          {self._progress}", style="dim"))
         return Group(*body)
+
+
+def trace_svg(events: Iterable[Event], title: str) -> str:
+    """The trace as a picture (SVG)."""
+    console = Console(record=True, width=_PICTURE_WIDTH, file=io.StringIO(), force_terminal=True)
+    view = TraceView(console, title)
+    for event in events:
+        view.note(event)
+    console.print(view.roles())
+    for line in view.lines:
+        console.print(line, no_wrap=True, overflow="ellipsis")
+    picture = console.export_svg(title=title, unique_id="uaol-trace")
+    # The fonts it would load from elsewhere; any monospace font of the reader's does.
+    return re.sub(r"@font-face \{.*?\}\n", "", picture, flags=re.DOTALL)
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
