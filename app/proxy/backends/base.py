@@ -64,11 +64,15 @@ class Link:
         """The error for a call that the end of this connection cut off."""
         return self.fault or server_down(self.server, "went away during the call")
 
+    def mark_stale(self) -> None:
+        """The server's tools are no longer those it listed."""
+        self.is_stale = True
+        self.wake.set()
+
     async def on_message(self, message: object) -> None:
         """Note that the server's tools have changed; for the client's `message_handler`."""
         if isinstance(message, mcp_types.ToolListChangedNotification):
-            self.is_stale = True
-            self.wake.set()
+            self.mark_stale()
 
 
 class Connector(Protocol):

@@ -18,6 +18,7 @@ from mcp.shared.exceptions import MCPError
 
 from app.kernel.errors import AppError, Code
 from app.proxy.backends.base import Connector, Link
+from app.proxy.backends.changes import follow_changes
 from app.proxy.backends.exchange import exchange
 from app.proxy.definitions import definitions_of, list_all
 from app.proxy.faults import server_down, tool_timeout
@@ -168,15 +169,22 @@ class SupervisedBackend:
                 await self._list(link, client)
                 scope.deadline = math.inf
                 self._starts += 1
-                while not link.ended.is_set() and not self._is_closing:
-                    await link.wake.wait()
-                    link.wake.clear()
-                    if link.is_stale and not link.ended.is_set():
-                        link.is_stale = False
-                        await self._list(link, client)
-                        with anyio.move_on_after(_RELIST_PAUSE_S):
-                            await link.ended.wait()
-                self._withdraw()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(follow_changes, client, link)
+                    await self._serve(link, client)
+                    tasks.cancel_scope.cancel()
+
+    async def _serve(self, link: Link, client: Client) -> None:
+        """Stay until the connection ends, and list the tools again when they change."""
+        while not link.ended.is_set() and not self._is_closing:
+            await link.wake.wait()
+            link.wake.clear()
+            if link.is_stale and not link.ended.is_set():
+                link.is_stale = False
+                await self._list(link, client)
+                with anyio.move_on_after(_RELIST_PAUSE_S):
+                    await link.ended.wait()
+        self._withdraw()
 
     async def _list(self, link: Link, client: Client) -> None:
         """Read the server's tools, tell who pins them, and only then take calls."""

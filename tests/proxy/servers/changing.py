@@ -8,8 +8,9 @@ import anyio
 import mcp_types as types
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 
-SERVER = "changing"
+BUS = InMemorySubscriptionBus()
 
 
 async def on_list(_: Any, __: Any) -> types.ListToolsResult:
@@ -18,16 +19,21 @@ async def on_list(_: Any, __: Any) -> types.ListToolsResult:
     return types.ListToolsResult(tools=[tool])
 
 
-async def on_call(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+async def on_call(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
     if (params.arguments or {}).get("die"):
         os._exit(1)
     if (params.arguments or {}).get("announce"):
-        await context.session.send_tool_list_changed()
+        await BUS.publish(ToolsListChanged())
     return types.CallToolResult(content=[types.TextContent(type="text", text="ran")])
 
 
 async def main() -> None:
-    server: Server[Any] = Server(SERVER, on_list_tools=on_list, on_call_tool=on_call)
+    server: Server[Any] = Server(
+        "changing",
+        on_list_tools=on_list,
+        on_call_tool=on_call,
+        on_subscriptions_listen=ListenHandler(BUS),
+    )
     async with stdio_server() as (reader, writer):
         await server.run(reader, writer, server.create_initialization_options())
 
