@@ -40,13 +40,17 @@ class ToolBackend(Protocol):
 
 
 class Link:
-    """A connection to a server: whether, how and why it ended; `wake` is set at every change."""
+    """A connection to a server: whether, how and why it ended; `wake` is set at every change.
+
+    `noted` is a fault outside of any call that did not end it, which may explain a failed start.
+    """
 
     def __init__(self, server: str) -> None:
         self.server = server
         self.ended = asyncio.Event()
         self.wake = asyncio.Event()
         self.fault: AppError | None = None
+        self.noted: AppError | None = None
         self.is_stale = False
 
     def end(self) -> None:

@@ -25,6 +25,7 @@ _CONNECT_S = 10.0
 # Shorter than the five seconds after which common servers close an idle connection.
 _IDLE_S = 4.0
 _MISSING = 404
+_UNREACHABLE = 502
 _MEDIA_TYPES = ("application/json", "text/event-stream")
 
 
@@ -94,15 +95,27 @@ class _ServerTransport(httpx2.AsyncBaseTransport):
             raise httpx2.UnsupportedProtocol("another origin than the configured one")
         for name, value in self._server.headers.items():
             request.headers[name] = value
-        response = await self._pool.transport.handle_async_request(request)
+        try:
+            response = await self._pool.transport.handle_async_request(request)
+        except httpx2.TransportError as error:
+            return self._unreachable(request, error)
         if (fault := self._fault(request, response)) is not None:
-            _note(fault)
-        if response.is_redirect:
-            await response.aclose()
-            raise httpx2.RemoteProtocolError("redirects are not followed")
+            _note(self._link, fault)
+        # The SDK follows redirects within an origin, which it cannot without this.
+        response.headers.pop("location", None)
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _CappedStream(response.stream, self._server.name, self._limit)
+        response.stream = _CappedStream(response.stream, self._link, self._limit)
         return response
+
+    def _unreachable(
+        self, request: httpx2.Request, error: httpx2.TransportError
+    ) -> httpx2.Response:
+        """An answer in the server's place: an exception here would end every call in flight."""
+        fault = server_down(self._server.name, f"cannot be reached ({type(error).__name__})")
+        _note(self._link, fault)
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+            self._link.fail(fault)
+        return httpx2.Response(_UNREACHABLE, request=request)
 
     def _fault(self, request: httpx2.Request, response: httpx2.Response) -> AppError | None:
         name, status = self._server.name, response.status_code
@@ -123,19 +136,23 @@ class _ServerTransport(httpx2.AsyncBaseTransport):
 
 
 class _CappedStream(httpx2.AsyncByteStream):
-    """Ends an answer that grows past the limit."""
+    """Ends an answer that grows past the limit, or breaks off, for its own call only."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream, server: str, limit: int) -> None:
-        self._stream, self._server, self._limit = stream, server, limit
+    def __init__(self, stream: httpx2.AsyncByteStream, link: Link, limit: int) -> None:
+        self._stream, self._link, self._limit = stream, link, limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
-        async for chunk in self._stream:
-            size += len(chunk)
-            if size > self._limit:
-                _note(output_too_large(self._server, self._limit))
-                raise httpx2.StreamError("the answer is too large")
-            yield chunk
+        try:
+            async for chunk in self._stream:
+                size += len(chunk)
+                if size > self._limit:
+                    _note(self._link, output_too_large(self._link.server, self._limit))
+                    raise httpx2.StreamError("the answer is too large")
+                yield chunk
+        except httpx2.TransportError as error:
+            _note(self._link, server_down(self._link.server, "broke off its answer"))
+            raise httpx2.StreamError("the answer broke off") from error
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -163,6 +180,9 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _note(fault: AppError) -> None:
-    if (notes := current.get()) is not None and notes.fault is None:
+def _note(link: Link, fault: AppError) -> None:
+    notes = current.get()
+    if notes is None:
+        link.noted = fault
+    elif notes.fault is None:
         notes.fault = fault

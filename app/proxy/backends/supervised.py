@@ -90,7 +90,7 @@ class SupervisedBackend:
     def health(self) -> ServerHealth:
         return ServerHealth(
             name=self.server.name,
-            is_up=self._session is not None,
+            is_up=self._open_session is not None,
             tools=len(self._definitions),
             error=None if self._error is None else self._error.message,
             restarts=max(0, self._starts - 1),
@@ -130,12 +130,17 @@ class SupervisedBackend:
         """The open session; a server that is just being started again is waited for."""
         with suppress(TimeoutError):
             async with asyncio.timeout(min(timeout_s, RESTART_WAIT_S)):
-                while self._session is None and not self._is_hopeless:
+                while self._open_session is None and not self._is_hopeless:
                     self._changed.clear()
                     await self._changed.wait()
-        if self._session is None:
+        if (session := self._open_session) is None:
             raise server_down(self.server.name) from self._error
-        return self._session
+        return session
+
+    @property
+    def _open_session(self) -> _Session | None:
+        session = self._session
+        return None if session is None or session.link.ended.is_set() else session
 
     @property
     def _is_hopeless(self) -> bool:
@@ -236,8 +241,8 @@ class SupervisedBackend:
         cause: BaseException = error
         while isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
-        if link.fault is not None:
-            return link.fault
+        if (known := link.fault or link.noted) is not None:
+            return known
         if isinstance(cause, AppError):
             return cause
         if isinstance(cause, TimeoutError):
