@@ -16,11 +16,16 @@ from app.kernel.errors import AppError, Code
 
 _RUN_FAILED = {Code.CHECK_FAILED, Code.NO_GUIDE, Code.ATTEMPTS_EXHAUSTED, Code.JOB_CANCELLED}
 _FIRST_SERVER_ERROR = 500
+_PIPE_WIDTH = 240
 
 
 def make_console(*, is_error: bool = False) -> Console:
     """A console; without colours unless it is a terminal (or `NO_COLOR` says so)."""
-    return Console(stderr=is_error, highlight=False)
+    console = Console(stderr=is_error, highlight=False)
+    if not console.is_terminal:
+        # A pipe has no width of its own; nothing should be cut for it.
+        console.width = _PIPE_WIDTH
+    return console
 
 
 def run_async(work: Coroutine[Any, Any, None]) -> None:

@@ -49,7 +49,7 @@ async def rerun_job(connection: Connection, job_id: str, console: Console) -> No
         for name in sorted(before.keys() | after.keys())
     }
     rows = [[name, "same" if is_equal else "DIFFERS"] for name, is_equal in same.items()]
-    console.print(table(f"{job_id} and {second['job_id']}", ["file", "content"], rows))
+    console.print(table(f"Job {second['job_id']} repeats it", ["file", "content"], rows))
     wrong = [name for name, is_equal in same.items() if not is_equal]
     if wrong:
         raise AppError(

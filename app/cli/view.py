@@ -73,6 +73,7 @@ _WORDS: Mapping[str, Any] = {
     "check.passed": lambda d: f"✓ {_check(d)}",
     "check.failed": lambda d: f"✗ {_check(d)}",
     "progress": lambda d: str(d.get("message", "")),
+    "check.not_run": lambda d: f"- {_check(d)} (not run)",
     "report.ready": lambda d: f"report ready, {len(d.get('files', []))} files",
 }
 _STYLES = {
@@ -190,7 +191,14 @@ def trace_svg(events: Iterable[Event], title: str) -> str:
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
     """A plain table."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    made = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        min_width=len(title),
+    )
     for column in columns:
         made.add_column(column)
     for row in rows:

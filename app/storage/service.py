@@ -58,7 +58,8 @@ class Storage:
     ) -> StoredFile:
         """Give stored bytes an owner and a name.
 
-        A job has one artifact of a name: attaching again gives the same file its new content.
+        A job has one artifact of a name: attaching again gives the same file its new content. An
+        upload of the same bytes under the same name is the same file.
         Needs the platform's unit of work. Raises `invalid_input` for a name or media type that
         cannot be used, `conflict` if the job's artifact belongs to somebody else.
         """

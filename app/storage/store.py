@@ -10,22 +10,33 @@ from app.storage.types import StoredFile
 _COLUMNS = "file_id, user_id, project_id, job_id, name, media_type, size, sha256, kind, created_at"
 _MINE = "(cast(:asker as uuid) is null or user_id = :asker)"
 
-# The last clause keeps a repeat under another owner from taking the row over: nothing comes back.
-_UPSERT = f"""
+_INSERT = """
 insert into app.files as f
   (file_id, user_id, project_id, job_id, kind, name, media_type, size, sha256)
 values (:file_id, :user_id, :project_id, :job_id, :kind, :name, :media_type, :size, :sha256)
+"""
+# The last clause keeps a repeat under another owner from taking the row over: nothing comes back.
+_ARTIFACT = f"""{_INSERT}
 on conflict (job_id, name) where kind = 'artifact' do update
 set media_type = excluded.media_type, size = excluded.size, sha256 = excluded.sha256,
   project_id = excluded.project_id
 where f.user_id = excluded.user_id
 returning {_COLUMNS}
 """
+_INPUT = f"""{_INSERT}
+on conflict (user_id, sha256, name) where kind = 'input' do update
+set media_type = excluded.media_type
+returning {_COLUMNS}
+"""
 
 
 async def upsert(uow: UnitOfWork, values: dict[str, Any]) -> StoredFile | None:
-    """A new row, or the job's artifact of that name with new content; None if not the owner's."""
-    result = await uow.execute(_UPSERT, {"file_id": new_id(), **values})
+    """A new row, the same upload again, or the job's artifact with new content.
+
+    None if the job's artifact is somebody else's.
+    """
+    sql = _ARTIFACT if values["kind"] == "artifact" else _INPUT
+    result = await uow.execute(sql, {"file_id": new_id(), **values})
     row = result.mappings().first()
     return None if row is None else StoredFile(**row)
 

@@ -26,6 +26,15 @@ class FileRow(Base):
             unique=True,
             postgresql_where=text("kind = 'artifact'"),
         ),
+        # The same bytes under the same name are one upload, however often they are sent.
+        Index(
+            "uq_files_user_id_sha256_name",
+            "user_id",
+            "sha256",
+            "name",
+            unique=True,
+            postgresql_where=text("kind = 'input'"),
+        ),
         Index(None, "user_id"),
     )
 
