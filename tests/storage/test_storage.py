@@ -96,13 +96,14 @@ async def test_an_artifact_attached_again_is_the_same_file(
         assert await storage.list(uow, JOB) == [second]
 
 
-async def test_inputs_of_one_name_are_files_apart(
+async def test_the_same_upload_is_one_file_and_another_content_is_another(
     database: Database, storage: Storage, ada: Principal
 ) -> None:
     first = await attach(database, storage, ada, kind="input")
     second = await attach(database, storage, ada, kind="input")
-    assert first.file_id != second.file_id
-    assert first.sha256 == second.sha256
+    third = await attach(database, storage, ada, kind="input", data=b"other")
+    assert first.file_id == second.file_id
+    assert third.file_id != first.file_id
 
 
 async def test_artifacts_are_listed_by_name(
