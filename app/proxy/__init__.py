@@ -1,7 +1,7 @@
 """The proxy: resolves, limits, checks, runs and measures every call of a tool."""
 
 from app.proxy.backends import BuiltinTool, ToolBackend
-from app.proxy.sandbox_tool import sandbox_tool
+from app.proxy.run_python import sandbox_tool
 from app.proxy.service import ToolProxy
 from app.proxy.types import (
     FileResolver,

@@ -15,12 +15,16 @@ Handler = Callable[[ToolCall, dict[str, Any]], Awaitable[RawResult]]
 
 @dataclass(frozen=True, slots=True)
 class BuiltinTool:
-    """A function with a definition; `timeout_s` None is the default of every tool."""
+    """A function with a definition; `timeout_s` None is the default of every tool.
+
+    A handler that keeps the caller's time limit itself gets `margin_s` more to report.
+    """
 
     definition: ToolDefinition
     handler: Handler
     price_micro: int = 0
     timeout_s: float | None = None
+    margin_s: float = 0.0
 
 
 class BuiltinBackend:
@@ -48,10 +52,10 @@ class BuiltinBackend:
     async def call(
         self, tool: Tool, call: ToolCall, arguments: dict[str, Any], timeout_s: float
     ) -> RawResult:
-        handler = self._tools[tool.definition.name].handler
+        builtin = self._tools[tool.definition.name]
         try:
-            async with asyncio.timeout(timeout_s):
-                return await handler(call, arguments)
+            async with asyncio.timeout(timeout_s + builtin.margin_s):
+                return await builtin.handler(call, arguments)
         except TimeoutError as error:
             raise tool_timeout(tool.full_name, timeout_s) from error
 

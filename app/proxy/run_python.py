@@ -101,8 +101,13 @@ def sandbox_tool(sandbox: Sandbox, *, price_micro: int = 0) -> BuiltinTool:
         output_schema=_OUTPUT,
         annotations={"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False},
     )
-    timeout_s = sandbox.new_limits().wall_s + _OVERHEAD_S
-    return BuiltinTool(definition, run, price_micro=price_micro, timeout_s=timeout_s)
+    return BuiltinTool(
+        definition,
+        run,
+        price_micro=price_micro,
+        timeout_s=sandbox.new_limits().wall_s,
+        margin_s=_OVERHEAD_S,
+    )
 
 
 async def _run(sandbox: Sandbox, call: ToolCall, arguments: dict[str, Any]) -> RawResult:
