@@ -21,6 +21,7 @@ def create_app(services: Services) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with gateway.run():
             yield
+        await operations.calls.drain()
 
     app = FastAPI(
         title="UAOL",

@@ -1,10 +1,9 @@
 """A tool called directly by a user: hold the price, call, settle. The same order for both doors."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from typing import Any
 from uuid import UUID
-
-import anyio
 
 from app.billing import Hold, Usage
 from app.kernel.ids import new_id
@@ -22,6 +21,7 @@ class ToolCalls:
     def __init__(self, services: Services, access: Access) -> None:
         self._services = services
         self._access = access
+        self._settling: set[asyncio.Task[int]] = set()
 
     async def call(
         self,
@@ -46,14 +46,20 @@ class ToolCalls:
                 )
             )
         except BaseException:
-            # A caller that goes away cancels this task; its credits must come back all the same.
-            with anyio.CancelScope(shield=True):
-                await self._settle(principal, call_id, tool, None)
+            await self._surely(self._settle(principal, call_id, tool, None))
             raise
-        charged = 0
-        with anyio.CancelScope(shield=True):
-            charged = await self._settle(principal, call_id, tool, result)
-        return result, charged
+        return result, await self._surely(self._settle(principal, call_id, tool, result))
+
+    async def _surely(self, settling: Coroutine[Any, Any, int]) -> int:
+        """Settle to the end, even if the caller goes away, which cancels its own task only."""
+        task = asyncio.create_task(settling, name="settle-tool-call")
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Wait for the settlements under way; called before the database is closed."""
+        await asyncio.gather(*self._settling, return_exceptions=True)
 
     async def _hold(self, principal: Principal, call_id: UUID, tool: Tool) -> None:
         if tool.price_micro > 0:

@@ -1,6 +1,6 @@
 """The HTTP door: `/v1`, health and metrics, every error as problem JSON."""
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app.kernel.settings import Settings
@@ -15,6 +15,7 @@ from app.surfaces.http import (
     openapi,
     stream,
 )
+from app.surfaces.http.dependencies import PREFIX
 from app.surfaces.operations import Operations
 
 _CORS_HEADERS = [
@@ -36,7 +37,6 @@ _EXPOSED = [
     "WWW-Authenticate",
     "X-Request-Id",
 ]
-_PREFIX = "/v1"
 
 
 def install(app: FastAPI, operations: Operations) -> None:
@@ -45,12 +45,8 @@ def install(app: FastAPI, operations: Operations) -> None:
     app.state.operations = operations
     errors.install(app)
     openapi.install(app)
-    v1 = APIRouter(prefix=_PREFIX, responses=openapi.RESPONSES)
-    # The stream before the pages: both begin with the path of a job's events.
-    for module in (account, catalog, files, stream, jobs):
-        v1.include_router(module.router)
-    app.include_router(v1)
-    app.include_router(health.router, responses=openapi.RESPONSES)
+    for module in (account, catalog, files, jobs, stream, health):
+        app.include_router(module.router, responses=openapi.RESPONSES)
     _wrap(app, operations, settings)
 
 
@@ -60,7 +56,7 @@ def _wrap(app: FastAPI, operations: Operations, settings: Settings) -> None:
         middleware.Limited,
         limit=settings.request_limit,
         upload_limit=settings.upload_limit,
-        upload_path=_PREFIX + files.UPLOAD_PATH,
+        upload_path=PREFIX + files.UPLOAD_PATH,
     )
     app.add_middleware(middleware.Observed, metrics=operations.services.metrics)
     if settings.allowed_origins:

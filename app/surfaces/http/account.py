@@ -9,11 +9,11 @@ from pydantic import BeforeValidator, Field
 
 from app.auth import ApiKey, IssuedKey
 from app.kernel.principal import Scope
-from app.surfaces.http.dependencies import Caller, Ops
+from app.surfaces.http.dependencies import PREFIX, Caller, Ops
 from app.surfaces.payloads import Payload
 from app.surfaces.views import Me, View, WalletOut
 
-router = APIRouter(tags=["account"])
+router = APIRouter(prefix=PREFIX, tags=["account"])
 
 
 class KeyIn(Payload):

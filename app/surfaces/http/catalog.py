@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path
 from pydantic import Field
 
-from app.surfaces.http.dependencies import Caller, Idempotency, Ops
+from app.surfaces.http.dependencies import PREFIX, Caller, Idempotency, Ops
 from app.surfaces.payloads import Payload, Text
 from app.surfaces.views import QuoteOut, TemplateOut, ToolAnswer, ToolOut, View
 
-router = APIRouter(tags=["catalog"])
+router = APIRouter(prefix=PREFIX, tags=["catalog"])
 Name = Annotated[Text, Path(max_length=200)]
 
 

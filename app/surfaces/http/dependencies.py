@@ -9,6 +9,8 @@ from app.kernel.principal import Principal
 from app.surfaces.operations import Operations
 from app.surfaces.payloads import IdempotencyKey
 
+# In each router and not where they are included: a route's own path labels its metrics.
+PREFIX = "/v1"
 _bearer = HTTPBearer(auto_error=False, description="An API key, `uaol_...`.")
 
 

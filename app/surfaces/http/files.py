@@ -8,12 +8,12 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.storage import StoredFile
-from app.surfaces.http.dependencies import Caller, Ops, base_url
+from app.surfaces.http.dependencies import PREFIX, Caller, Ops, base_url
 from app.surfaces.payloads import FileName, Text
 from app.surfaces.views import FileOut, Link
 
 UPLOAD_PATH = "/files"
-router = APIRouter(tags=["files"])
+router = APIRouter(prefix=PREFIX, tags=["files"])
 _BODY = {
     "requestBody": {
         "required": True,

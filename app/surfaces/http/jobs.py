@@ -6,12 +6,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from app.surfaces.http.dependencies import Caller, Idempotency, Ops, base_url
+from app.surfaces.http.dependencies import PREFIX, Caller, Idempotency, Ops, base_url
 from app.surfaces.operations import MAX_SEQ, PAGE
 from app.surfaces.payloads import Payload
 from app.surfaces.views import JobOut, JobPage, LinkedFile, Trace, View
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(prefix=PREFIX, tags=["jobs"])
 AfterSeq = Annotated[int, Query(ge=0, le=MAX_SEQ, description="The last event already seen.")]
 
 

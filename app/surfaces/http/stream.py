@@ -10,7 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from app.kernel.errors import AppError, Code
 from app.orchestration import JobEvent
-from app.surfaces.http.dependencies import Caller, Ops
+from app.surfaces.http.dependencies import PREFIX, Caller, Ops
 from app.surfaces.http.jobs import AfterSeq
 from app.surfaces.operations import MAX_SEQ
 from app.surfaces.payloads import Text
@@ -19,7 +19,7 @@ from app.surfaces.views import Event
 # Proxies close a stream that is silent for a minute; most browsers wait for 45 s.
 KEEP_ALIVE_S = 15.0
 _COMMENT = b": still here\n\n"
-router = APIRouter(tags=["jobs"])
+router = APIRouter(prefix=PREFIX, tags=["jobs"])
 
 
 @router.get(

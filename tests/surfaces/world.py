@@ -1,0 +1,138 @@
+"""Real modules on a real database, with a small task and small tools that the tests can steer."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.agents import TaskTemplate
+from app.kernel.db import Database
+from app.kernel.errors import AppError, Code
+from app.kernel.principal import SERVICE, USER_SCOPES, Principal, Scope
+from app.orchestration import Artifact, JobContext, Outcome
+from app.registry import Prices, ServerConfig, ToolDefinition
+from app.storage import Storage
+from app.surfaces.services import Services
+
+CREDITS = 10_000_000
+TASK_PRICE = 2_000_000
+TOOL_PRICE = 10_000
+FileId = Annotated[str, Field(json_schema_extra={"format": "file"})]
+
+
+class EchoInput(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    text: str
+    record: FileId | None = None
+    more: list[FileId] = Field(default_factory=list)
+
+
+async def _unused(*_: Any) -> Any:
+    raise AssertionError("the tests' task has a handler of its own")
+
+
+ECHO = TaskTemplate(
+    name="echo",
+    title="Echo",
+    description="Says it again.",
+    version=1,
+    price_micro=TASK_PRICE,
+    input_model=EchoInput,
+    policies=("plain",),
+    plan=_unused,
+    retrieve=_unused,
+    compute=_unused,
+    evaluate=_unused,
+    report=_unused,
+)
+
+
+class EchoTask:
+    """`fail` ends refused; `wait` runs until `go` is set; anything else succeeds with files."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.go = asyncio.Event()
+
+    async def run(self, ctx: JobContext) -> Outcome:
+        text = ctx.job.definition["input"]["text"]
+        await ctx.emit("agent.started", {"role": "planner", "attempt": 1})
+        await ctx.emit("progress", {"done": 1, "total": 2, "message": "half"}, once="half")
+        if text == "wait":
+            await self.go.wait()
+        if text == "fail":
+            return Outcome(False, {}, AppError(Code.CHECK_FAILED, "It was refused."))
+        report = await self._storage.put_bytes(f"# {text}\n".encode())
+        binary = await self._storage.put_bytes(b"\x00\xff\x01")
+        files = [
+            Artifact(report, "report.md", "text/markdown"),
+            Artifact(binary, "raw data.bin", "application/octet-stream"),
+        ]
+        return Outcome(True, {"said": text}, files=files)
+
+
+_WORD = {
+    "type": "object",
+    "properties": {"word": {"type": "string"}},
+    "required": ["word"],
+    "additionalProperties": False,
+}
+TOOLS = ServerConfig(
+    name="words", command=("words",), prices=Prices(TOOL_PRICE, {"free": 0}), is_trusted=True
+)
+
+
+def definition(name: str) -> ToolDefinition:
+    return ToolDefinition("words", name, f"The tool {name}.", _WORD, None)
+
+
+DEFINITIONS = [definition(name) for name in ("say", "free", "refuse", "break", "hang")]
+
+
+@dataclass
+class Person:
+    principal: Principal
+    key: str
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+    @property
+    def user_id(self) -> UUID:
+        return self.principal.owner
+
+
+@dataclass
+class World:
+    services: Services
+    database: Database
+    task: EchoTask
+    alice: Person
+    bob: Person
+    folder: Path
+
+
+async def person(
+    services: Services, email: str, scopes: frozenset[Scope] = USER_SCOPES, granted: int = CREDITS
+) -> Person:
+    async with services.database.begin(SERVICE) as uow:
+        user = await services.auth.ensure_user(uow, email)
+        issued = await services.auth.issue_key(uow, user.user_id, name="test", scopes=scopes)
+        await services.billing.open_wallet(uow, user.user_id)
+        if granted:
+            await services.billing.grant(uow, user.user_id, granted, cause=f"test:{email}")
+    principal = Principal("user", user.user_id, None, frozenset(scopes), issued.key.key_id)
+    return Person(principal, issued.secret)
+
+
+async def catalogue(services: Services) -> None:
+    async with services.database.begin(SERVICE) as uow:
+        await services.registry.pin(uow, TOOLS, DEFINITIONS)
+        await services.registry.refresh(uow)
+        await services.billing.publish_price(uow, "template", ECHO.name, ECHO.price_micro)
+        await services.billing.publish_price(uow, "tool", "words.say", TOOL_PRICE)
