@@ -12,9 +12,9 @@ from app.kernel.principal import Principal, Scope
 from app.kernel.uow import UnitOfWork
 from app.orchestration import JobRequest, JobView
 from app.storage import Blob
-from app.surfaces.context import Access, owned
+from app.surfaces.context import Access
 from app.surfaces.files import Files
-from app.surfaces.inputs import InlineFile, Path, at, file_ids, prepare, put
+from app.surfaces.inputs import InlineFile, Path, file_ids, prepare, put
 from app.surfaces.payloads import check_json, pointer
 from app.surfaces.services import Services
 
@@ -63,12 +63,7 @@ class Submission:
         check_json(raw)
         task = await self._accept(principal, self._services.templates.get(name), raw)
         before = new_id()
-        try:
-            job = await self._queue(principal, task, key)
-        except AppError as error:
-            if error.code is not Code.IDEMPOTENCY_MISMATCH or not task.inline:
-                raise
-            return Submitted(await self._repeated(principal, task, error), False)
+        job = await self._queue(principal, task, key)
         # A job id carries the milliseconds of its making (UUIDv7).
         is_new = key is None or job.job_id.int >> _MILLIS >= before.int >> _MILLIS
         return Submitted(job, is_new)
@@ -111,37 +106,12 @@ class Submission:
             return await self._services.jobs.submit(uow, request)
 
     async def _attach(self, uow: UnitOfWork, principal: Principal, task: _Task) -> None:
-        for path, blob in task.blobs.items():
+        # One order of locks for all: equal inline files are one row (so that a repeated request
+        # is the same request), and two submits may share several of them.
+        for path, blob in sorted(task.blobs.items(), key=lambda item: item[1].sha256):
             name = task.inline[path].name
             stored = await self._files.attach(uow, principal, blob, name, "text/plain")
             put(task.value, path, str(stored.file_id))
-
-    async def _repeated(self, principal: Principal, task: _Task, error: AppError) -> JobView:
-        """The earlier job if its inline files had the same bytes, else the error.
-
-        Each submit stores its inline files anew, so the ids alone make equal requests differ.
-        """
-        async with self._access.read(principal) as uow:
-            job = await self._services.jobs.get(uow, UUID(str(error.details.get("job_id"))))
-            job = owned(principal, job, job.user_id, "job")
-            for path, blob in task.blobs.items():
-                earlier = _id_at(job.definition.get("input"), path)
-                if earlier is None:
-                    raise error
-                file = await self._files.own(uow, principal, earlier)
-                if file.sha256 != blob.sha256:
-                    raise error
-                put(task.value, path, str(earlier))
-        if task.definition() != dict(job.definition):
-            raise error
-        return job
-
-
-def _id_at(value: object, path: Path) -> UUID | None:
-    try:
-        return UUID(at(value, path))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def _no_file(error: AppError, path: Path, file_id: UUID) -> AppError:

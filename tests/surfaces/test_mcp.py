@@ -190,7 +190,7 @@ async def test_a_client_that_goes_away_does_not_stop_the_run(url: str, world: Wo
         await asyncio.wait({gone})
         world.task.go.set()
         trace = await call(client, "bio_agent.stream_trace", job_id=jobs[0]["job_id"])
-        assert trace["events"][-1]["kind"] == "job.succeeded"
+        assert trace["events"][-1]["kind"] == "job.succeeded", trace
 
 
 async def test_one_key_is_one_job_even_with_inline_files(url: str, world: World, era: Era) -> None:
