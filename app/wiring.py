@@ -36,6 +36,7 @@ from app.surfaces.services import Services
 _OWNER = "uaol_owner"
 _BACKEND = "app_backend"
 _RELAY_S = 1.0
+_BUNDLED_CONFIG = Path(__file__).parents[1] / "mcp_config.yaml"
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
@@ -105,6 +106,13 @@ def _resolver(database: Database, storage: Storage) -> Callable[[Principal, UUID
             return storage.path(await storage.get(uow, file_id))
 
     return resolve
+
+
+def _config_path(settings: Settings) -> Path:
+    """The configured file; where none was named and there is none here, the bundled servers'."""
+    path = settings.mcp_config
+    is_default = path == type(settings).model_fields["mcp_config"].default
+    return _BUNDLED_CONFIG if is_default and not path.exists() else path
 
 
 def _sandbox(settings: Settings) -> Sandbox:
@@ -228,7 +236,7 @@ async def opened(
     """All modules over an open database, none of them started: enough to manage keys and tools."""
     async with open_hub(settings, progress) as address:
         await require_current(address)
-        servers = load_config(settings.mcp_config).servers
+        servers = load_config(_config_path(settings)).servers
         services = build(settings, address, servers, has_worker=has_worker)
         try:
             yield services

@@ -15,6 +15,7 @@ from app.cli.session import LOCAL_EMAIL, issue_key, local_user
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE
 from app.kernel.settings import Settings, load_settings
+from app.kernel.telemetry import configure_logging
 
 _KEY_NAME = "local"
 
@@ -107,7 +108,9 @@ def client_configurations(url: str, key: str) -> dict[str, str]:
 @click.option("--worker/--no-worker", default=True, help="Also run jobs in this process.")
 def serve(worker: bool) -> None:
     """Serve HTTP and MCP, with a worker unless told otherwise."""
-    run_async(_serve(load_settings(), has_worker=worker, is_guided=False))
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    run_async(_serve(settings, has_worker=worker, is_guided=False))
 
 
 @click.command()
@@ -127,7 +130,9 @@ async def _work(settings: Settings) -> None:
 @click.command()
 def worker() -> None:
     """Run jobs; any number of workers may share one database."""
-    run_async(_work(load_settings()))
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    run_async(_work(settings))
 
 
 @click.command()
