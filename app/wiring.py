@@ -35,7 +35,8 @@ from app.surfaces.services import Services
 
 _OWNER = "uaol_owner"
 _BACKEND = "app_backend"
-_RELAY_S = 1.0
+_TEND_S = 2.0
+_SANDBOX_MICRO = 20_000
 _BUNDLED_CONFIG = Path(__file__).parents[1] / "mcp_config.yaml"
 _log = logging.getLogger(__name__)
 
@@ -152,10 +153,11 @@ def build(
         limiter=Limiter(clock),
         settings=settings,
         resolve_file=_resolver(database, storage),
-        builtins=[sandbox_tool(sandbox)],
+        builtins=[sandbox_tool(sandbox, price_micro=_SANDBOX_MICRO)],
         clock=clock,
         servers=servers,
         on_listed=_catalogue(database, registry, billing),
+        metrics=metrics,
     )
     lifecycle = Lifecycle(billing, storage, wakeups)
     templates = Templates()
@@ -215,18 +217,19 @@ async def _retire_servers(services: Services) -> None:
         await services.registry.refresh(uow)
 
 
-async def _relay_forever(services: Services) -> None:
+async def _tend(services: Services) -> None:
+    """Deliver events, record the use of keys, and look for tools approved elsewhere."""
     relay = Relay(services.database, reactions(services.billing))
     while True:
         try:
-            delivered = await relay.run_once()
+            while await relay.run_once():
+                pass
             async with services.database.begin(SERVICE) as uow:
                 await services.auth.record_use(uow)
+                await services.registry.refresh(uow)
         except AppError as error:
-            _log.warning("outbox not read", extra={"reason": error.message})
-            delivered = 0
-        if not delivered:
-            await asyncio.sleep(_RELAY_S)
+            _log.warning("upkeep interrupted", extra={"reason": error.message})
+        await asyncio.sleep(_TEND_S)
 
 
 @asynccontextmanager
@@ -263,12 +266,9 @@ async def running(
         await services.proxy.start()
         await _retire_servers(services)
         await _publish_templates(services)
-        tasks = []
+        tasks = [asyncio.create_task(_tend(services), name="upkeep")]
         if services.worker is not None:
-            tasks = [
-                asyncio.create_task(services.worker.run(), name="worker"),
-                asyncio.create_task(_relay_forever(services), name="outbox-relay"),
-            ]
+            tasks.append(asyncio.create_task(services.worker.run(), name="worker"))
         stack.push_async_callback(_stop, tasks)
         yield services
 

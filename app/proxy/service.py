@@ -7,6 +7,7 @@ from typing import Any
 
 from app.kernel.clock import Clock
 from app.kernel.errors import AppError, Code
+from app.kernel.metrics import Metrics
 from app.kernel.principal import Principal
 from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
@@ -54,9 +55,11 @@ class ToolProxy:
         *,
         servers: Sequence[ServerConfig] = (),
         on_listed: OnListed | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._registry, self._limiter = registry, limiter
         self._settings, self._clock = settings, clock
+        self._metrics = metrics or Metrics()
         self._files = FileArguments(resolve_file)
         self._schemas = Schemas()
         self._on_listed = on_listed
@@ -106,6 +109,17 @@ class ToolProxy:
         `tool_server_down`, `tool_output_too_large`, `tool_protocol_error`.
         """
         tool = self._registry.snapshot().resolve(call.name)
+        began, outcome = self._clock.monotonic(), "ok"
+        try:
+            result = await self._carry(call, tool)
+        except AppError as error:
+            outcome = error.code.value
+            raise
+        finally:
+            self._metrics.observe_tool(tool.full_name, outcome, self._clock.monotonic() - began)
+        return result
+
+    async def _carry(self, call: ToolCall, tool: Tool) -> ToolResult:
         await self._limit(call.principal, tool)
         arguments = dict(call.arguments)
         bytes_in = self._check(tool, arguments)
