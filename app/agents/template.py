@@ -59,13 +59,13 @@ def _refuse(template: TaskTemplate, error: ValidationError) -> AppError:
             Code.UNKNOWN_FIELD,
             f"The task '{template.name}' has no field {first['pointer']}.",
             hint=f"Its fields are: {known}.",
-            details={"errors": mistakes},
+            details={"pointer": first["pointer"], "errors": mistakes},
         )
     return AppError(
         Code.INVALID_INPUT,
         f"Field {first['pointer'] or '/'}: {first['message']}.",
         hint="Compare the input with the schema that list_templates shows.",
-        details={"errors": mistakes},
+        details={"pointer": first["pointer"], "errors": mistakes},
     )
 
 
