@@ -163,10 +163,12 @@ class Audit:
             yield from self._place(one)
             yield from self._counts(one)
         yield from self._choice()
+        listed = [{one["id"] for one in self.report[part]} for part in ("oligos", "primers")]
         for one in self.chosen:
             yield from self._rules(one)
-            yield from self._oligos(one)
-            yield from self._primers(one)
+            if all(one["id"] in ids for ids in listed):
+                yield from self._oligos(one)
+                yield from self._primers(one)
 
     def _target(self) -> Iterator[str]:
         target = self.report["target"]
@@ -239,7 +241,7 @@ class Audit:
             yield f"{one['id']} has a GC share of {one['gc']}"
 
     def _oligos(self, one: JSON) -> Iterator[str]:
-        [pair] = [pair for pair in self.report["oligos"] if pair["id"] == one["id"]]
+        pair = next(pair for pair in self.report["oligos"] if pair["id"] == one["id"])
         # U6 starts at a G: one is put before a spacer that does not begin with it.
         insert = one["spacer"] if one["spacer"][0] == "G" else "G" + one["spacer"]
         top, bottom = "CACC" + insert, "AAAC" + other_strand(insert)
@@ -253,7 +255,7 @@ class Audit:
             yield f"{one['id']}: {enzyme} cuts the oligos"
 
     def _primers(self, one: JSON) -> Iterator[str]:
-        [pair] = [pair for pair in self.report["primers"] if pair["id"] == one["id"]]
+        pair = next(pair for pair in self.report["primers"] if pair["id"] == one["id"])
         start, end = pair["left_start"], pair["right_end"]
         product = self.bases[start:end]
         right = other_strand(pair["right"])
