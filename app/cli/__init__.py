@@ -44,7 +44,8 @@ def exit_code(error: AppError) -> int:
 def show_error(error: AppError) -> None:
     """Print an error and what to do next."""
     console = make_console(is_error=True)
-    console.print(f"[bold red]error[/] [{error.code}] ", end="", markup=True)
+    console.print("error ", end="", style="bold red")
+    console.print(f"[{error.code}] ", end="", markup=False)
     console.print(error.message, markup=False, soft_wrap=True)
     if error.hint:
         console.print(f"  {error.hint}", markup=False, style="dim", soft_wrap=True)

@@ -88,8 +88,12 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
             yield chunk
 
 
+def _has_code(body: Any) -> bool:
+    return isinstance(body, dict) and "code" in body
+
+
 def _reported(body: Any, content: Any) -> AppError:
-    if isinstance(body, dict) and "code" in body:
+    if _has_code(body):
         error = app_error(str(body["code"]), str(body.get("message", "")), body.get("hint"))
         error.details.update(body.get("details") or {})
         return error
@@ -113,20 +117,18 @@ async def connect(url: str, key: str) -> AsyncIterator[Connection]:
     """A connection to the server at `url` with an API key."""
     headers = {"Authorization": f"Bearer {key}"}
     try:
-        async with (
-            httpx2.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_S) as http,
-            Client(
-                streamable_http_client(
-                    f"{url.rstrip('/')}/mcp", http_client=http, max_sse_event_size=None
-                ),
-                read_timeout_seconds=_TIMEOUT_S,
-            ) as mcp,
-        ):
-            yield Connection(http, mcp)
-    except* (httpx2.ConnectError, httpx2.HTTPStatusError) as group:
+        async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_S) as http:
+            # MCP's client says nothing of why it is refused; this says that the key is wrong.
+            _body(await http.get("/v1/me"))
+            transport = streamable_http_client(
+                f"{url.rstrip('/')}/mcp", http_client=http, max_sse_event_size=None
+            )
+            async with Client(transport, read_timeout_seconds=_TIMEOUT_S) as mcp:
+                yield Connection(http, mcp)
+    except* (httpx2.TransportError, httpx2.HTTPStatusError, httpx2.InvalidURL) as group:
         raise _unreachable(url, group) from group
     except* MCPError as group:
-        raise _first(group) from group
+        raise _refused(group) from group
 
 
 def _unreachable(url: str, group: BaseExceptionGroup[Any]) -> AppError:
@@ -134,6 +136,17 @@ def _unreachable(url: str, group: BaseExceptionGroup[Any]) -> AppError:
         Code.HUB_UNAVAILABLE,
         f"The server at {url} cannot be reached: {_first(group)}",
         hint="Start it with `uaol serve`, or unset UAOL_URL to run here.",
+    )
+
+
+def _refused(group: BaseExceptionGroup[MCPError]) -> AppError:
+    """The server's own error where it sent one, else what the protocol says."""
+    error = _first(group)
+    assert isinstance(error, MCPError)
+    return (
+        _reported(error.data, [])
+        if _has_code(error.data)
+        else AppError(Code.TOOL_PROTOCOL_ERROR, f"The server refused the request: {error}")
     )
 
 
