@@ -161,17 +161,34 @@ def finish(status: int) -> int:
     return status
 
 
-def wait(child: int) -> tuple[int, Any]:
-    """Reap the child and kill whatever it left running; its wait status and its usage."""
-    while True:
-        pid, status, usage = os.wait3(0)
-        if pid == child:
-            break
+def wait(child: int, source: int) -> tuple[int, Any]:
+    """Reap the child and kill whatever it left running; its wait status and its usage.
+
+    Ends at once when the host lets go of its end of `source`: that it is dead, or wants us dead,
+    must be noticed even if it happened before the launcher had tied our life to its own.
+    """
+    import select
+
+    ended = os.pidfd_open(child)
+    events = select.poll()
+    events.register(ended, select.POLLIN)
+    events.register(source, 0)  # a hang-up is always told
+    is_host_gone = all(fd != ended for fd, _ in events.poll())
+    os.close(ended)
+    if is_host_gone:
+        kill_rest()
+        os._exit(1)
+    _, status, usage = os.wait4(child, 0)
+    kill_rest()
+    return status, usage
+
+
+def kill_rest() -> None:
+    """Kill every other process of the sandbox but its init."""
     try:  # noqa: SIM105 - contextlib is slow to import
         os.kill(-1, SIGKILL)
     except ProcessLookupError:
         pass
-    return status, usage
 
 
 def verdict(status: int, cpu: float, limits: dict[str, Any], is_oom: bool) -> tuple[str, int]:
@@ -179,7 +196,7 @@ def verdict(status: int, cpu: float, limits: dict[str, Any], is_oom: bool) -> tu
     code = os.waitstatus_to_exitcode(status)
     if code == 0:
         return "ok", 0
-    if code == -SIGXCPU or (code == -SIGKILL and cpu >= limits["cpu_s"]):
+    if code == -SIGXCPU or (code == -SIGKILL and cpu >= 0.8 * limits["cpu_s"]):
         return "timeout", code
     if is_oom:
         return "oom", code
@@ -279,7 +296,7 @@ def report(fd: int, nonce: bytes, fields: list[str], found: Found) -> None:
             write_all(fd, read_exactly(file, min(size - start, CHUNK)))
 
 
-def run_task(task: dict[str, Any]) -> tuple[str, int, list[str]]:
+def run_task(task: dict[str, Any], source: int) -> tuple[str, int, list[str]]:
     """Fork user code and wait for its end: status, exit code, and the usage as fields."""
     reader, writer = os.pipe()
     started = time.monotonic()
@@ -287,7 +304,7 @@ def run_task(task: dict[str, Any]) -> tuple[str, int, list[str]]:
     if child == 0:
         run_child(task, writer)
     os.close(writer)
-    status, usage = wait(child)
+    status, usage = wait(child, source)
     wall = time.monotonic() - started
     os.set_blocking(reader, False)
     try:
@@ -309,7 +326,7 @@ def main() -> None:
         file.write(task["code"])
     output = os.open(OUTPUT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     os.write(sink, b"R")
-    status, code, usage = run_task(task)
+    status, code, usage = run_task(task, source)
     os.write(sink, b"E")
     # RLIMIT_NOFILE of the runner bounds the files it may hold open
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)

