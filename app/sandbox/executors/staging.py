@@ -2,7 +2,7 @@
 
 A root server must drop its uid before the sandbox is made (a limit on processes does not bind
 uid 0, and an escape would be root). But root's Python often lives under a folder closed to
-others, such as `/root/.pyenv`. So a short-lived process makes a mount namespace, private to
+others, such as root's home. So a short-lived process makes a mount namespace, private to
 this server, in which the few folders needed are bound read-only at an open place; the server
 keeps only its descriptor. Nothing on the host changes, and no process stays behind.
 """
