@@ -46,6 +46,7 @@ class Target:
     product: str | None
     protein_id: str | None
     note: str | None
+    genetic_code: int
 
     @property
     def cds_length(self) -> int:
@@ -77,6 +78,17 @@ def find_target(record: Record, gene: str | None, location: str | None = None) -
         )
     chosen, note = _choose(_matching(record, features, gene.strip()))
     return _build(record, _spans(chosen.location), _name(chosen), chosen.qualifiers, note)
+
+
+def find_transcripts(record: Record, gene: str | None, location: str | None) -> list[list[Span]]:
+    """The exons of every coding sequence of `gene`; a `location` is the only one.
+
+    Exons on another record are left out. Errors: those of `find_target`.
+    """
+    if location is not None:
+        return [parse_location(location)]
+    found = _matching(record, list(_coding(record)), (gene or "").strip())
+    return [_here(feature.location) for feature in found if feature.location is not None]
 
 
 def _coding(record: Record) -> Iterator["SeqFeature"]:
@@ -148,8 +160,14 @@ def _spans(location: Any) -> list[Span]:
         raise ToolInputError(
             "bad_location", "The coding sequence lies on another record.", LOCATION_HINT
         )
+    return _here(location)
+
+
+def _here(location: Any) -> list[Span]:
     return [
-        Span(int(part.start), int(part.end), "-" if part.strand == -1 else "+") for part in parts
+        Span(int(part.start), int(part.end), "-" if part.strand == -1 else "+")
+        for part in location.parts
+        if not part.ref
     ]
 
 
@@ -175,6 +193,7 @@ def _build(
         product=_first(qualifiers, "product"),
         protein_id=_first(qualifiers, "protein_id"),
         note=note,
+        genetic_code=table,
     )
 
 

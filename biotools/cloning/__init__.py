@@ -7,5 +7,13 @@ from biotools.cloning.annotation import annotate_record
 from biotools.cloning.digests import digest, find_sites
 from biotools.cloning.oligos import design_oligos
 from biotools.cloning.primers import design_primers
+from biotools.cloning.site_primers import design_site_primers
 
-__all__ = ["annotate_record", "design_oligos", "design_primers", "digest", "find_sites"]
+__all__ = [
+    "annotate_record",
+    "design_oligos",
+    "design_primers",
+    "design_site_primers",
+    "digest",
+    "find_sites",
+]

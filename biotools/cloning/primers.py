@@ -6,13 +6,14 @@ and one product only over the record and the background genomes.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from biotools.cloning.layout import Candidate, Limits, long_candidates, ngs_candidates
-from biotools.cloning.uniqueness import Pair, count_products
+from biotools.cloning.uniqueness import Pair, count_products, distinct_contigs
 from biotools.errors import ToolInputError
 from biotools.genomes import read_contigs
 from biotools.params import FilePath
@@ -82,12 +83,13 @@ def design_primers(
 
     The cut is off-centre (fragments differ by 50 bp or more) and `cut_margin` or more from both
     ends. A target without such a pair is listed in `failed`, with the reason. A background contig
-    identical to the record is the record and is not counted again. A genome that holds the
-    record's own locus goes to `own_locus_files`: there the pair must have one product as well.
+    identical to the record, or to one of an earlier file, is not counted again. A genome that
+    holds the record's own locus goes to `own_locus_files`: there the pair must have one product
+    as well.
     Errors: no_primers (no target has a pair), invalid_argument, loader errors.
     """
     record = load_record(file)
-    limits = _limits(product_min, product_max, cut_margin)
+    limits = limits_for(product_min, product_max, cut_margin)
     _check_targets(record, targets)
     candidates = {
         target.id: (
@@ -98,11 +100,13 @@ def design_primers(
     }
     backgrounds = background_files or []
     own = own_locus_files or []
-    unique = _unique(_contig_groups(record, backgrounds, own), candidates.values())
+    proposed = [one for both in candidates.values() for kind in both for one in kind]
+    unique = unique_pairs(_contig_groups(record, backgrounds, own), proposed)
     return _report([record.id, *_names(backgrounds + own)], targets, candidates, unique)
 
 
-def _limits(product_min: int, product_max: int, cut_margin: int) -> Limits:
+def limits_for(product_min: int, product_max: int, cut_margin: int) -> Limits:
+    """The limits, if they leave room. Errors: invalid_argument."""
     limits = Limits(product_min, product_max, cut_margin)
     if product_min > product_max or limits.short_arm_max < cut_margin:
         raise ToolInputError(
@@ -133,11 +137,11 @@ def _pair(candidate: Candidate) -> Pair:
     return Pair(candidate.left, candidate.right)
 
 
-def _unique(
-    groups: Iterable[Iterator[bytes]], candidates: Iterable[_Candidates]
+def unique_pairs(
+    groups: Iterable[Iterator[bytes]], candidates: Iterable[Candidate]
 ) -> frozenset[Pair]:
     """The pairs with exactly one product in each group of contigs."""
-    left = {_pair(one) for both in candidates for kind in both for one in kind}
+    left = {_pair(one) for one in candidates}
     for contigs in groups:
         counts = count_products(sorted(left), contigs)
         left = {pair for pair, count in counts.items() if count == 1}
@@ -147,21 +151,14 @@ def _unique(
 def _contig_groups(
     record: Record, backgrounds: list[str], own_locus: list[str]
 ) -> Iterator[Iterator[bytes]]:
-    yield _contigs(record, backgrounds)
-    for path in own_locus:
-        yield (sequence for _, sequence in read_contigs(path))
-
-
-def _contigs(record: Record, backgrounds: list[str]) -> Iterator[bytes]:
     own = record.sequence.encode("ascii")
-    yield own
-    for path in backgrounds:
-        met = False
-        for _, sequence in read_contigs(path):
-            # The record itself, once; a second copy in the same file is real DNA.
-            if sequence != own or met:
-                yield sequence
-            met = met or sequence == own
+    yield distinct_contigs(chain([[own]], map(sequences, backgrounds)))
+    yield from map(sequences, own_locus)
+
+
+def sequences(path: str) -> Iterator[bytes]:
+    """The contigs of a genome file, one after the other."""
+    return (sequence for _, sequence in read_contigs(path))
 
 
 def _names(paths: list[str]) -> list[str]:
@@ -178,9 +175,9 @@ def _report(
     failed: list[FailedTarget] = []
     for target in targets:
         long, ngs = candidates[target.id]
-        chosen = _first_unique(long, unique)
+        chosen = first_unique(long, unique)
         if chosen is None:
-            failed.append(FailedTarget(id=target.id, reason=_why_none(len(long))))
+            failed.append(FailedTarget(id=target.id, reason=why_none(len(long))))
         else:
             pairs.append(_primer_pair(target, long.index(chosen), chosen, _ngs(ngs, unique)))
     if not pairs:
@@ -191,11 +188,13 @@ def _report(
     return PrimerDesign(pairs=pairs, failed=failed, searched=searched)
 
 
-def _first_unique(candidates: list[Candidate], unique: frozenset[Pair]) -> Candidate | None:
+def first_unique(candidates: list[Candidate], unique: frozenset[Pair]) -> Candidate | None:
+    """The best of the candidates whose pair is among the unique ones."""
     return next((one for one in candidates if _pair(one) in unique), None)
 
 
-def _why_none(proposed: int) -> str:
+def why_none(proposed: int) -> str:
+    """Why no pair is left of those proposed, in words."""
     if proposed == 0:
         return "primer3 finds no pair around the cut within the limits"
     return (
@@ -208,7 +207,7 @@ def _primer_pair(
 ) -> PrimerPair:
     return PrimerPair(
         id=target.id,
-        **_columns(chosen),
+        **columns(chosen),
         fragments=[target.cut - chosen.left_start, chosen.right_end - target.cut],
         ngs=ngs,
         tried=index + 1,
@@ -216,11 +215,12 @@ def _primer_pair(
 
 
 def _ngs(candidates: list[Candidate], unique: frozenset[Pair]) -> NgsAmplicon | None:
-    chosen = _first_unique(candidates, unique)
-    return None if chosen is None else NgsAmplicon(**_columns(chosen))
+    chosen = first_unique(candidates, unique)
+    return None if chosen is None else NgsAmplicon(**columns(chosen))
 
 
-def _columns(candidate: Candidate) -> dict[str, Any]:
+def columns(candidate: Candidate) -> dict[str, Any]:
+    """The fields that every kind of pair shares."""
     return {
         "left": candidate.left,
         "right": candidate.right,

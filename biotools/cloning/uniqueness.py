@@ -4,8 +4,10 @@ A cheap filter while primers are chosen: exact string search, one pass over each
 pairs. The evaluator counts again in its own way.
 """
 
+import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from biotools.cancel import check_cancelled
@@ -20,6 +22,22 @@ class Pair:
 
     left: str
     right: str
+
+
+def distinct_contigs(files: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    """The contigs of all files; one that an earlier file holds as well is not repeated.
+
+    A second copy within one file is real DNA and stays.
+    """
+    seen: Counter[bytes] = Counter()
+    for contigs in files:
+        here: Counter[bytes] = Counter()
+        for contig in contigs:
+            digest = hashlib.sha256(contig).digest()
+            here[digest] += 1
+            if here[digest] > seen[digest]:
+                yield contig
+        seen |= here
 
 
 def count_products(

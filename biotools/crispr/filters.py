@@ -34,18 +34,31 @@ class Limits:
     enzyme: Enzyme | None
 
 
-def refusals(spacer: str, cds_fraction: float, has_context: bool, limits: Limits) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the rules look at; `cds_fraction` is the part of the coding sequence 5' of the cut."""
+
+    spacer: str
+    cds_fraction: float
+    escapes_nmd: bool
+    has_variant: bool
+    has_context: bool
+
+
+def refusals(facts: Facts, limits: Limits) -> list[str]:
     """The codes of all rules the guide breaks, in a fixed order."""
+    spacer = facts.spacer
     gc = sum(base in "GC" for base in spacer) / len(spacer)
-    inside = limits.window_min <= cds_fraction <= limits.window_max
     broken = {
         "gc_low": gc < limits.gc_min,
         "gc_high": gc > limits.gc_max,
         "pol3_terminator": _POL3_STOP in spacer,
         "homopolymer": _HOMOPOLYMER.search(spacer) is not None,
         "enzyme_site": limits.enzyme is not None and has_site(spacer, limits.enzyme),
-        "outside_window": not inside,
-        "no_context": not has_context,
+        "outside_window": not limits.window_min <= facts.cds_fraction <= limits.window_max,
+        "nmd_escape": facts.escapes_nmd,
+        "known_variant": facts.has_variant,
+        "no_context": not facts.has_context,
     }
     return [code for code, is_broken in broken.items() if is_broken]
 

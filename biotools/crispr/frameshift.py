@@ -12,6 +12,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from biotools.errors import ToolInputError
+from biotools.params import FilePath
+from biotools.records import load_record
+
 _DECAY = 20.0
 _SHORTEST = 2
 _REACH = 30
@@ -39,23 +43,27 @@ class Frameshift(BaseModel):
 
 
 def predict_frameshift(
-    sequence: Annotated[str, Field(pattern="^[ACGTacgt]+$", min_length=10, max_length=10000)],
     cut: Annotated[int, Field(ge=1, description="the cut lies between bases cut - 1 and cut")],
+    sequence: Annotated[
+        str | None, Field(pattern="^[ACGTacgt]+$", min_length=10, max_length=10000)
+    ] = None,
+    file: FilePath | None = None,
 ) -> Frameshift:
     """Predict the share of frame-shifting deletions from microhomology (Bae 2014).
 
-    Looks at 30 bases on each side of the cut, as the paper does; fewer near an end. The score is
-    a prediction for microhomology-mediated repair only: small insertions are not modelled.
+    Give the `sequence`, or the record's `file`; `cut` is a place in it, on the forward strand.
+    Looks at 30 bases on each side of the cut, as the paper does; fewer near an end, or near a
+    letter other than A, C, G, T. The score is a prediction for microhomology-mediated repair
+    only: small insertions are not modelled. Errors: invalid_argument, those of the file loader.
     """
-    from biotools.errors import ToolInputError
-
-    if cut >= len(sequence):
+    text = _text(sequence, file)
+    if cut >= len(text):
         raise ToolInputError(
             "invalid_argument",
-            f"The cut ({cut}) is not inside the sequence of {len(sequence)} bases.",
+            f"The cut ({cut}) is not inside the sequence of {len(text)} bases.",
             "Give a cut from 1 to length - 1.",
         )
-    patterns = _patterns(sequence.upper(), cut)
+    patterns = _patterns(text, cut)
     total = sum(pattern.score for pattern in patterns)
     shifted = sum(pattern.score for pattern in patterns if not pattern.in_frame)
     return Frameshift(
@@ -65,9 +73,29 @@ def predict_frameshift(
     )
 
 
+def _text(sequence: str | None, file: str | None) -> str:
+    if sequence is not None and file is None:
+        return sequence.upper()
+    if file is not None and sequence is None:
+        return load_record(file).sequence
+    raise ToolInputError(
+        "invalid_argument", "Exactly one of sequence and file is needed.", "Leave one of them out."
+    )
+
+
+def _window(text: str, cut: int) -> tuple[int, int]:
+    """The bases looked at: 30 on each side, up to the first letter that is no base."""
+    low, high = max(0, cut - _REACH), min(len(text), cut + _REACH)
+    unknown = [at for at in range(low, high) if text[at] not in "ACGT"]
+    return (
+        max((at + 1 for at in unknown if at < cut), default=low),
+        min((at for at in unknown if at >= cut), default=high),
+    )
+
+
 def _patterns(sequence: str, cut: int) -> list[Pattern]:
     """All longest microhomologies: both copies on their own side, no longer pair around them."""
-    low, high = max(0, cut - _REACH), min(len(sequence), cut + _REACH)
+    low, high = _window(sequence, cut)
     found = []
     for deletion in range(1, high - low):
         start = max(low, cut - deletion)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from biotools.params import FilePath, Strand
 from biotools.records import load_record
 from biotools.targets import Target, find_target, gene_names
+from biotools.variants import Variant, variant_spans
 
 
 class TargetExon(BaseModel):
@@ -50,13 +51,16 @@ def parse_record(
         str | None,
         Field(description="GenBank syntax, 1-based, for example join(10..90,200..310)"),
     ] = None,
+    variants: list[Variant] | None = None,
 ) -> ParsedRecord:
     """Read a GenBank, EMBL or FASTA file (plain or gzip) and locate a gene's coding sequence.
 
     `gene` is matched against /gene, then /locus_tag, of the coding sequences; of several, the
     longest complete one is taken. A `location` replaces the annotation (needed for FASTA).
+    Each of `variants` is compared with the record: invalid_argument where it does not fit.
     """
     record = load_record(file)
+    variant_spans(record, variants or [])
     wanted = gene is not None or location is not None
     return ParsedRecord(
         id=record.id,

@@ -1,7 +1,7 @@
 """`python -m biotools.verify`: the verification server over stdio."""
 
 from biotools.serve import serve
-from biotools.verify import amplify, assemble, locate_guides, recount_off_targets
+from biotools.verify import amplify, assemble, check_donors, locate_guides, recount_off_targets
 
 if __name__ == "__main__":
-    serve("verify", [locate_guides, recount_off_targets, assemble, amplify])
+    serve("verify", [locate_guides, recount_off_targets, assemble, amplify, check_donors])

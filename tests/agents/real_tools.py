@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.kernel.errors import app_error
-from biotools.cloning import annotate_record, design_oligos, design_primers
+from biotools.cloning import annotate_record, design_oligos, design_primers, design_site_primers
+from biotools.crispr.donors import hdr_template
 from biotools.crispr.drawing import draw_map
 from biotools.crispr.enumeration import enumerate_guides
 from biotools.crispr.frameshift import predict_frameshift
@@ -15,21 +16,24 @@ from biotools.crispr.off_targets import find_off_targets
 from biotools.crispr.on_target import score_on_target
 from biotools.sequence.parsing import parse_record
 from biotools.serve import ToolEntry
-from biotools.verify import amplify, assemble, locate_guides, recount_off_targets
+from biotools.verify import amplify, assemble, check_donors, locate_guides, recount_off_targets
 from tests.agents.contexts import JSON, Files, Tool
 
 FUNCTIONS: Mapping[str, Any] = {
     "cloning.annotate_record": annotate_record,
     "cloning.design_oligos": design_oligos,
     "cloning.design_primers": design_primers,
+    "cloning.design_site_primers": design_site_primers,
     "crispr.draw_map": draw_map,
     "crispr.enumerate_guides": enumerate_guides,
     "crispr.find_off_targets": find_off_targets,
+    "crispr.hdr_template": hdr_template,
     "crispr.predict_frameshift": predict_frameshift,
     "crispr.score_on_target": score_on_target,
     "sequence.parse_record": parse_record,
     "verify.amplify": amplify,
     "verify.assemble": assemble,
+    "verify.check_donors": check_donors,
     "verify.locate_guides": locate_guides,
     "verify.recount_off_targets": recount_off_targets,
 }

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from app.agents.knockout.flanks import bases_around
 from app.agents.knockout.markdown import text
 from app.agents.knockout.report import as_json
 from app.agents.knockout.schema import report_schema
@@ -39,15 +38,3 @@ def test_figures_and_plain_text_stay_as_they_are() -> None:
 
 def test_text_from_a_file_is_no_markup() -> None:
     assert text("a|b\n# <img> [x](y) `c`") == "a\\|b \\# \\<img\\> \\[x\\](y) \\`c\\`"
-
-
-@pytest.mark.parametrize(("cut", "reach"), [(0, 30), (59, 3), (60, 3), (61, 30), (100, 30), (9, 9)])
-def test_bases_around_a_cut_are_read_from_the_flat_file(cut: int, reach: int) -> None:
-    sequence = "".join("ACGT"[(n * n // 3) % 4] for n in range(130))
-    lines = [
-        f"{at + 1:>9} " + " ".join(sequence[at + n : at + n + 10].lower() for n in range(0, 60, 10))
-        for at in range(0, 130, 60)
-    ]
-    genbank = "LOCUS x\nORIGIN\n" + "\n".join(lines) + "\n//\n"
-    first = max(0, cut - reach)
-    assert bases_around(genbank, cut, reach) == (sequence[first : cut + reach], cut - first)

@@ -148,7 +148,7 @@ def test_a_model_file_with_other_bytes_is_never_unpickled(
 
 def test_frameshift_gives_the_paper_s_example() -> None:
     sequence = "GGAGGAAGGGCCTGAGTCCGAGCAGAAGAAGAAGGGCTCCCATCACATCAACCGGTGGCG"
-    result = predict_frameshift(sequence, 30)
+    result = predict_frameshift(30, sequence)
     assert result.microhomology_score == pytest.approx(4662.9, abs=0.05)
     assert result.out_of_frame_score == pytest.approx(50.7, abs=0.05)
     for pattern in result.patterns:
@@ -159,5 +159,5 @@ def test_frameshift_gives_the_paper_s_example() -> None:
 
 
 def test_frameshift_without_microhomology() -> None:
-    result = predict_frameshift("A" * 10 + "C" * 10, 10)
+    result = predict_frameshift(10, "A" * 10 + "C" * 10)
     assert (result.out_of_frame_score, result.patterns) == (None, [])

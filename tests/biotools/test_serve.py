@@ -86,6 +86,7 @@ async def ask(client: ClientSession, tool: str, arguments: dict[str, Any]) -> di
                 "find_off_targets",
                 "draw_map",
                 "predict_frameshift",
+                "hdr_template",
             },
         ),
     ],

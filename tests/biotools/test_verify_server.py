@@ -12,9 +12,12 @@ from mcp.client.stdio import stdio_client
 
 HBB = str(Path("biotools/samples/human_HBB_region_U01317.gb").resolve())
 TOOLS = {
-    "cloning": {"design_oligos", "design_primers", "annotate_record", "digest", "find_sites"},
-    "verify": {"locate_guides", "recount_off_targets", "assemble", "amplify"},
-}
+    "cloning": {
+        "design_oligos", "design_primers", "design_site_primers", "annotate_record", "digest",
+        "find_sites",
+    },
+    "verify": {"locate_guides", "recount_off_targets", "assemble", "amplify", "check_donors"},
+}  # fmt: skip
 CALLS: dict[str, tuple[str, dict[str, Any], str]] = {
     "cloning": ("design_oligos", {"spacers": ["GTAACGGCAGACTTCTCCTC"]}, "oligos"),
     "verify": (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.agents.knockout.inputs import ENZYMES, GC_MAX, GC_MIN, TRACR, KnockoutInput
+from app.agents.knockout.inputs import ENZYMES, GC_MAX, GC_MIN, KnockoutInput
 from app.agents.knockout.loci import own_loci
 from app.agents.types import JSON, RoleContext, RunState
 
@@ -20,6 +20,8 @@ _GUIDE = (
     "cds_offset",
     "cds_percent",
     "phase",
+    "splice_distance",
+    "transcripts_hit",
     "gc",
     "context",
     "refused_because",
@@ -27,11 +29,12 @@ _GUIDE = (
 
 
 async def gather(ctx: RoleContext, given: KnockoutInput, state: RunState) -> JSON:
-    """{candidates, models, searched, own_loci, on_target}; candidates in order of cut."""
+    """{candidates, transcripts, models, searched, own_loci, on_target}, in order of cut."""
     await ctx.progress(0, 5, "Enumerating guides")
-    guides = (await ctx.call("crispr.enumerate_guides", _enumeration(given, state)))["guides"]
+    enumerated = await ctx.call("crispr.enumerate_guides", _enumeration(given, state))
+    guides = enumerated["guides"]
     await ctx.progress(1, 5, f"Scoring {len(guides)} guides")
-    scored = await _score(ctx, guides)
+    scored = await _score(ctx, given, guides)
     await ctx.progress(2, 5, f"Counting off-targets of {len(guides)} guides")
     counted = await _count(ctx, given, state, guides)
     scores = {row["id"]: row for row in scored["scores"]}
@@ -40,7 +43,12 @@ async def gather(ctx: RoleContext, given: KnockoutInput, state: RunState) -> JSO
         _candidate(guide, scores.get(guide["id"], {}), off_targets.get(guide["spacer"]))
         for guide in guides
     ]
-    return {"candidates": candidates, "models": scored["models"], **counted}
+    return {
+        "candidates": candidates,
+        "transcripts": enumerated["transcripts"],
+        "models": scored["models"],
+        **counted,
+    }
 
 
 def _enumeration(given: KnockoutInput, state: RunState) -> JSON:
@@ -53,17 +61,18 @@ def _enumeration(given: KnockoutInput, state: RunState) -> JSON:
         "gc_max": GC_MAX,
         "window_min": given.window_min,
         "window_max": given.window_max,
+        "variants": given.variants,
     }
     if given.location is not None:
         arguments["location"] = given.location
     return arguments
 
 
-async def _score(ctx: RoleContext, guides: list[JSON]) -> JSON:
+async def _score(ctx: RoleContext, given: KnockoutInput, guides: list[JSON]) -> JSON:
     asked = [{"id": one["id"], "context": one["context"]} for one in guides if one["context"]]
     if not asked:
         return {"scores": [], "models": []}
-    return await ctx.call("crispr.score_on_target", {"guides": asked, "tracr": TRACR})
+    return await ctx.call("crispr.score_on_target", {"guides": asked, "tracr": given.tracr})
 
 
 def home_sites(guides: list[JSON], record_id: str) -> list[JSON]:
@@ -91,7 +100,7 @@ async def _count(
     if loci:
         on_target = on_target + [site for locus in loci for site in locus["sites"]]
         counted = await _scan(ctx, given, files, guides, on_target, names)
-    keys = ("genome", "contig", "strand", "guides")
+    keys = ("genome", "contig", "strand", "anchor", "guides")
     own = [{key: locus[key] for key in keys} for locus in loci]
     return {**counted, "own_loci": own, "on_target": on_target}
 

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import cast
 
+from app.agents.knockout import donors, off_target_sites
 from app.agents.knockout.candidates import gather
-from app.agents.knockout.flanks import bases_around
 from app.agents.knockout.inputs import KnockoutInput
-from app.agents.knockout.ranking import Policy, choose, specificity_refusals
+from app.agents.knockout.orders import settle
+from app.agents.knockout.ranking import Policy, specificity_refusals
 from app.agents.types import JSON, Draft, Refusal, RoleContext, RunState
-from app.kernel.errors import AppError, Code
+from app.kernel.errors import Code
 
-_PRIMER_ROUNDS = 3
-_REFUSED, _NO_PRIMERS = "refused_by_evaluator", "no_primers"
+_REFUSED = "refused_by_evaluator"
 
 
 async def compute(ctx: RoleContext, state: RunState, refusals: Sequence[Refusal]) -> Draft:
@@ -20,27 +20,22 @@ async def compute(ctx: RoleContext, state: RunState, refusals: Sequence[Refusal]
     given = KnockoutInput.model_validate(state["input"])
     policy = cast(Policy, ctx.policy)
     found: JSON = state["draft"]["found"] if "draft" in state else await gather(ctx, given, state)
-    excluded: dict[str, list[str]] = {}
-    for refusal in refusals:
-        for guide in refusal.exclude:
-            excluded[guide] = [_REFUSED]
-    chosen, pairs = await _with_primers(ctx, given, state, found, policy, excluded)
-    draft: JSON = {
-        "policy": policy,
-        "found": found,
-        "excluded": excluded,
-        "chosen": chosen,
-        "primers": pairs,
-    }
-    if not chosen:
+    excluded = {one: [_REFUSED] for refusal in refusals for one in refusal.exclude}
+    order = await settle(ctx, given, state, found, excluded, policy)
+    draft: JSON = {"policy": policy, "found": found, "excluded": excluded, **order._asdict()}
+    if not order.chosen:
         return _none(found["candidates"], draft)
-    await ctx.progress(4, 5, "Designing oligos and predicting the repair outcome")
-    draft["oligos"], draft["vector"] = await _oligos(ctx, given, found, chosen)
-    gene = state["plan"]["facts"]["gene"]
-    draft["frameshift"] = await _frameshift(ctx, given, gene, found, chosen)
-    await ctx.progress(5, 5, f"{len(chosen)} guides chosen")
-    listed = ", ".join(f"{guide} {_by_id(found, guide)['spacer']}" for guide in chosen)
-    return Draft(f"Chose {len(chosen)} of {len(found['candidates'])} ({policy}): {listed}.", draft)
+    by_id = {one["id"]: one for one in found["candidates"]}
+    guides = [by_id[guide] for guide in order.chosen]
+    await ctx.progress(4, 5, "Designing primers for off-targets, predicting the repair outcome")
+    draft["off_target_primers"] = await off_target_sites.design(
+        ctx, state, found, order.chosen, excluded
+    )
+    draft["frameshift"] = await _frameshift(ctx, given, guides)
+    draft["donors"] = await donors.design(ctx, given, state, guides) if given.hdr else None
+    await ctx.progress(5, 5, f"{len(guides)} guides chosen")
+    listed = ", ".join(f"{guide['id']} {guide['spacer']}" for guide in guides)
+    return Draft(f"Chose {len(guides)} of {len(found['candidates'])} ({policy}): {listed}.", draft)
 
 
 def refusals_of(candidate: JSON, draft: JSON) -> list[str]:
@@ -52,94 +47,14 @@ def refusals_of(candidate: JSON, draft: JSON) -> list[str]:
     return reasons
 
 
-def _by_id(found: JSON, guide: str) -> JSON:
-    return next(item for item in found["candidates"] if item["id"] == guide)
-
-
-async def _with_primers(
-    ctx: RoleContext,
-    given: KnockoutInput,
-    state: RunState,
-    found: JSON,
-    policy: Policy,
-    excluded: dict[str, list[str]],
-) -> tuple[list[str], list[JSON]]:
-    """Choose guides, and again without those that no primer pair can show, up to three times."""
-    await ctx.progress(3, 5, "Choosing guides and designing primers")
-    chosen = choose(found["candidates"], given.guides, policy, exclude=excluded)
-    for _ in range(_PRIMER_ROUNDS):
-        pairs = await _primers(ctx, given, state, found, chosen) if chosen else []
-        missing = set(chosen) - {pair["id"] for pair in pairs}
-        if not missing:
-            return chosen, pairs
-        excluded.update({guide: [_NO_PRIMERS] for guide in missing})
-        chosen = choose(found["candidates"], given.guides, policy, exclude=excluded)
-    pairs = await _primers(ctx, given, state, found, chosen) if chosen else []
-    with_pair = {pair["id"] for pair in pairs}
-    return [guide for guide in chosen if guide in with_pair], pairs
-
-
-async def _primers(
-    ctx: RoleContext, given: KnockoutInput, state: RunState, found: JSON, chosen: list[str]
-) -> list[JSON]:
-    """Pairs for the guides that have one. A genome that holds the own locus is left to the check.
-
-    There the pair has its one product in the locus itself, and not a second one in the record.
-    """
-    own = {locus["genome"] for locus in found["own_loci"]}
-    others = [
-        one["file"]
-        for one in state["material"]["searched"]
-        if one["role"] == "background" and one["name"] not in own
-    ]
-    arguments = {
-        "file": given.record,
-        "targets": [{"id": guide, "cut": _by_id(found, guide)["cut"]} for guide in chosen],
-        "background_files": others,
-    }
-    try:
-        answer = await ctx.call("cloning.design_primers", arguments)
-    except AppError as error:
-        if error.code is not Code.NO_PRIMERS:
-            raise
-        return []
-    pairs: list[JSON] = answer["pairs"]
-    return pairs
-
-
-async def _oligos(
-    ctx: RoleContext, given: KnockoutInput, found: JSON, chosen: list[str]
-) -> tuple[list[JSON], JSON]:
-    arguments: JSON = {
-        "spacers": [_by_id(found, guide)["spacer"] for guide in chosen],
-        "vector": given.vector,
-    }
-    if given.vector_file is not None:
-        arguments["vector_file"] = given.vector_file
-    answer = await ctx.call("cloning.design_oligos", arguments)
-    keys = ("spacer", "top", "bottom", "g_added")
-    oligos = [
-        {"id": guide, **{key: oligo[key] for key in keys}}
-        for guide, oligo in zip(chosen, answer["oligos"], strict=True)
-    ]
-    return oligos, {key: answer[key] for key in ("vector", "enzyme", "source", "checked_on")}
-
-
-async def _frameshift(
-    ctx: RoleContext, given: KnockoutInput, gene: str, found: JSON, chosen: list[str]
-) -> list[JSON]:
-    """Out-of-frame scores of the chosen guides, from 30 bases on each side of each cut."""
-    arguments: JSON = {"file": given.record, "gene": gene}
-    if given.location is not None:
-        arguments["location"] = given.location
-    genbank = (await ctx.call("cloning.annotate_record", arguments))["genbank"]
+async def _frameshift(ctx: RoleContext, given: KnockoutInput, guides: list[JSON]) -> list[JSON]:
+    """Out-of-frame scores of the chosen guides."""
     rows: list[JSON] = []
-    for guide in chosen:
-        sequence, cut = bases_around(genbank, _by_id(found, guide)["cut"])
-        asked = {"sequence": sequence, "cut": cut}
+    for guide in guides:
+        asked = {"file": given.record, "cut": guide["cut"]}
         answer = await ctx.call("crispr.predict_frameshift", asked)
         scores = {key: answer[key] for key in ("out_of_frame_score", "microhomology_score")}
-        rows.append({"id": guide, **scores})
+        rows.append({"id": guide["id"], **scores})
     return rows
 
 

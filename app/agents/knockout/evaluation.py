@@ -1,7 +1,8 @@
 """The evaluator of the knockout: asks the other road for figures, hands them to the rules."""
 
-from app.agents.knockout import checks, isolated
+from app.agents.knockout import checks, donors, isolated
 from app.agents.knockout.inputs import KnockoutInput
+from app.agents.knockout.loci import search_groups
 from app.agents.types import JSON, Check, RoleContext, RunState
 
 _CLAIM = ("id", "spacer", "pam", "strand", "start", "end", "cut")
@@ -17,7 +18,7 @@ async def evaluate(ctx: RoleContext, state: RunState) -> list[Check]:
     recounted = await _recount(ctx, given, state, guides)
     alone = await isolated.recount(ctx, given.record, guides)
     assembled = await _assemble(ctx, given, draft)
-    amplified = await _amplify(ctx, given, state)
+    amplified, homes = await _amplify(ctx, state)
     ids = {oligo["spacer"]: oligo["id"] for oligo in draft["oligos"]}
     refused = {
         one["id"]: one["refused_because"] + draft["excluded"].get(one["id"], []) for one in guides
@@ -30,7 +31,8 @@ async def evaluate(ctx: RoleContext, state: RunState) -> list[Check]:
         checks.counts_equal(guides, recounted),
         alone,
         checks.oligos_assemble(ids, assembled),
-        checks.primers_unique(draft["chosen"], draft["primers"], amplified),
+        checks.primers_unique(draft["chosen"], draft["primers"], amplified, homes),
+        *await donors.check(ctx, given, state, guides),
     ]
 
 
@@ -73,18 +75,29 @@ async def _assemble(ctx: RoleContext, given: KnockoutInput, draft: JSON) -> JSON
     return await ctx.call("verify.assemble", arguments)
 
 
-async def _amplify(ctx: RoleContext, given: KnockoutInput, state: RunState) -> list[JSON]:
-    """One search over record and backgrounds, and one in each genome with the own locus."""
+async def _amplify(ctx: RoleContext, state: RunState) -> tuple[list[JSON], dict[str, int]]:
+    """The answers, one per group of files, and the group that holds each off-target place."""
     await ctx.progress(4, 5, "Amplifying the primers in silico")
-    own = {locus["genome"] for locus in state["draft"]["found"]["own_loci"]}
-    searched = state["material"]["searched"]
-    together = [one["file"] for one in searched if one["name"] not in own]
-    apart = [[one["file"]] for one in searched if one["name"] in own]
+    draft = state["draft"]
+    groups = search_groups(state["material"]["searched"], draft["found"]["own_loci"])
+    homes = {
+        place["id"]: number
+        for number, group in enumerate(groups)
+        for place in draft["off_target_primers"]
+        if place["pair"] and place["genome"] in {one["name"] for one in group}
+    }
     keys = ("id", "left", "right", "product_size")
-    pairs = [{key: pair[key] for key in keys} for pair in state["draft"]["primers"]]
-    if not pairs:
-        return []
-    return [
-        await ctx.call("verify.amplify", {"genomes": genomes, "pairs": pairs})
-        for genomes in (together, *apart)
+    designed = [
+        *draft["primers"],
+        *(place["pair"] for place in draft["off_target_primers"] if place["pair"]),
     ]
+    pairs = [{key: pair[key] for key in keys} for pair in designed]
+    if not pairs:
+        return [], homes
+    answers = [
+        await ctx.call(
+            "verify.amplify", {"genomes": [one["file"] for one in group], "pairs": pairs}
+        )
+        for group in groups
+    ]
+    return answers, homes

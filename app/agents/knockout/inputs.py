@@ -12,6 +12,7 @@ def _file_id(value: str) -> str:
     return str(UUID(value))
 
 
+Variant = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}[ACGTacgt]{1,50}>[ACGTacgt]{1,50}$")]
 FileId = Annotated[str, AfterValidator(_file_id), Field(json_schema_extra={"format": "file"})]
 
 
@@ -49,6 +50,15 @@ class KnockoutInput(BaseModel):
     guides: int = Field(4, ge=1, le=10, description="How many guides to choose.")
     window_min: float = Field(0.05, ge=0, lt=1, description="Earliest cut, as share of the CDS.")
     window_max: float = Field(0.65, gt=0, le=1, description="Latest cut, as share of the CDS.")
+    tracr: Literal["Hsu2013", "Chen2013"] = Field(
+        "Hsu2013", description="Scaffold for Rule Set 3; both vectors carry that of Hsu 2013."
+    )
+    variants: list[Variant] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Known variants, in positions of the record from 1: 62205A>G.",
+    )
+    hdr: bool = Field(False, description="Also design a donor for repair by homology per guide.")
 
     @model_validator(mode="after")
     def _agree(self) -> "KnockoutInput":
@@ -69,5 +79,4 @@ class KnockoutInput(BaseModel):
 
 
 ENZYMES = {"pX330": "BbsI", "lentiCRISPRv2": "BsmBI"}
-TRACR = "Hsu2013"  # the scaffold of both vectors is that of Hsu et al. 2013
 GC_MIN, GC_MAX = 0.30, 0.80

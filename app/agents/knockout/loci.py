@@ -18,7 +18,8 @@ _Place = tuple[str, str, str, int]  # genome, contig, strand of the record there
 def own_loci(candidates: Sequence[JSON], sites: Mapping[str, list[JSON]], home: str) -> list[JSON]:
     """One locus per background genome at most; `sites` are by spacer, `home` is the record's name.
 
-    Each locus lists its `sites` {spacer, contig, start, strand}, to be passed as on-targets.
+    Each locus lists its `sites` {spacer, contig, start, strand}, to be passed as on-targets, and
+    the `anchor` from which `image` counts.
     """
     found: dict[_Place, dict[str, JSON]] = defaultdict(dict)
     for guide in candidates:
@@ -32,6 +33,24 @@ def own_loci(candidates: Sequence[JSON], sites: Mapping[str, list[JSON]], home: 
     return list(loci.values())
 
 
+def image(site: JSON, locus: JSON) -> tuple[str, int, str]:
+    """(contig, start, strand) of a site of the record, as it lies in a locus of the record."""
+    turned = {"+": "-", "-": "+"}
+    if locus["strand"] == "+":
+        return locus["contig"], locus["anchor"] + site["start"], site["strand"]
+    return locus["contig"], locus["anchor"] - site["start"], turned[site["strand"]]
+
+
+def search_groups(searched: Sequence[JSON], loci: Sequence[JSON]) -> list[list[JSON]]:
+    """The files in which a product must be unique: each genome with the own locus by itself.
+
+    There the pair has a product of its own; the record and all other files are one group.
+    """
+    own = {locus["genome"] for locus in loci}
+    together = [one for one in searched if one["name"] not in own]
+    return [together, *([one] for one in searched if one["name"] in own)]
+
+
 def _place(guide: JSON, site: JSON) -> _Place:
     """The anchor is the same for all guides whose sites are colinear with the record."""
     is_forward = guide["strand"] == site["strand"]
@@ -40,7 +59,7 @@ def _place(guide: JSON, site: JSON) -> _Place:
 
 
 def _locus(place: _Place, candidates: Sequence[JSON], sites: Mapping[str, JSON]) -> JSON:
-    genome, contig, strand, _ = place
+    genome, contig, strand, anchor = place
     first: dict[str, JSON] = {}
     for guide in candidates:
         site = sites[guide["id"]]
@@ -50,6 +69,7 @@ def _locus(place: _Place, candidates: Sequence[JSON], sites: Mapping[str, JSON])
         "genome": genome,
         "contig": contig,
         "strand": strand,
+        "anchor": anchor,
         "guides": len(sites),
         "sites": list(first.values()),
     }

@@ -4,7 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from app.agents.knockout.ranking import SCORE_NAMES, on_target_score
-from app.agents.knockout.schema import Candidate, KnockoutReport, Primers
+from app.agents.knockout.schema import (
+    Candidate,
+    DonorOf,
+    KnockoutReport,
+    OffTargetPlace,
+    Primers,
+)
 
 _REASONS = {
     "gc_low": "too few G and C",
@@ -13,6 +19,8 @@ _REASONS = {
     "homopolymer": "a run of five or more equal bases",
     "enzyme_site": "holds the site of the cloning enzyme",
     "outside_window": "cuts too early or too late in the coding sequence",
+    "nmd_escape": "cuts in the last exon or the 55 nt before it: the transcript may survive",
+    "known_variant": "a known variant lies in its protospacer or PAM",
     "no_context": "too near the end of the record to be scored",
     "perfect_off_target": "cuts a second place with the very same sequence",
     "one_mismatch_off_target": "a second place differs by one base only",
@@ -34,6 +42,8 @@ def render(report: KnockoutReport) -> bytes:
         *_off_targets(report),
         *_oligos(report),
         *_primers(report),
+        *_off_target_primers(report),
+        *_donors(report),
         *_checks(report),
         *_searched(report),
         *_provenance(report),
@@ -83,6 +93,7 @@ def _picked(report: KnockoutReport) -> list[Candidate]:
 
 def _chosen(report: KnockoutReport) -> list[str]:
     head = ["rank", "guide", "spacer and PAM", "strand", "exon", "cut after base", "% of CDS"]
+    head += ["bp to splice site", "transcripts cut"]
     head += ["Rule Set 3", "CRISPRscan", "CFD spec.", "MIT spec.", "out of frame"]
     frames = {row.id: row.out_of_frame_score for row in report.frameshift}
     rows = [
@@ -94,6 +105,8 @@ def _chosen(report: KnockoutReport) -> list[str]:
             one.exon,
             f"{one.cut:,}",
             f"{one.cds_percent:.1f}",
+            "none" if one.splice_distance is None else one.splice_distance,
+            f"{one.transcripts_hit} of {report.target.transcripts}",
             _figure(one.scores.rule_set_3, 2),
             _figure(one.scores.crisprscan, 2),
             _figure(one.scores.cfd_specificity),
@@ -197,6 +210,50 @@ def _primer_row(pair: Primers) -> list[str]:
         " + ".join(map(str, pair.fragments)),
         f"{pair.ngs.product_size} bp" if pair.ngs else "none",
     ]
+
+
+def _off_target_primers(report: KnockoutReport) -> list[str]:
+    lines = ["## Primers for the worst off-target sites", ""]
+    if not report.off_target_primers:
+        return [*lines, "No off-target site of a chosen guide was found.", ""]
+    rows = [_place_row(place) for place in report.off_target_primers]
+    head = ["site", "cut after base", "guides", "mismatches", "CFD", "left, 5' to 3'"]
+    head += ["right, 5' to 3'", "product", "cut fragments"]
+    said = "Amplify and sequence these after editing. A site without a pair says why."
+    return [*lines, *_rows(head, rows), said, ""]
+
+
+def _place_row(place: OffTargetPlace) -> list[object]:
+    where = f"{text(place.contig)} ({place.genome})"
+    cells: list[object] = [where, f"{place.cut:,}", " ".join(place.guides), place.mismatches]
+    cells.append(f"{place.cfd:.3f}")
+    pair = place.pair
+    if pair is None:
+        return [*cells, text(place.reason or ""), "", "", ""]
+    fragments = " + ".join(map(str, pair.fragments))
+    return [*cells, f"`{pair.left}`", f"`{pair.right}`", f"{pair.product_size} bp", fragments]
+
+
+def _donors(report: KnockoutReport) -> list[str]:
+    if report.donors is None:
+        return []
+    rows = [_donor_row(row) for row in report.donors]
+    head = ["guide", "left arm", "right arm", "codon phase", "Cas9 is kept off by", "CFD left"]
+    said = (
+        "5' to 3' on the gene's strand; an insert goes between the arms. Phase: how many bases of "
+        "a codon the left arm leaves open. Silent changes keep the protein and are in the arms."
+    )
+    return ["## Donors for repair by homology", "", *_rows(head, rows), said, ""]
+
+
+def _donor_row(row: DonorOf) -> list[object]:
+    donor = row.donor
+    if donor is None:
+        return [row.id, text(row.reason or ""), "", "", "", ""]
+    changes = ", ".join(f"{one.position + 1}{one.old}>{one.new}" for one in donor.changes)
+    how = f"{donor.blocked_by}: {changes}" if donor.blocked_by else text(donor.note or "")
+    arms = (f"`{donor.left_arm}`", f"`{donor.right_arm}`")
+    return [row.id, *arms, donor.phase, how, f"{donor.recut_cfd:.3f}"]
 
 
 def _checks(report: KnockoutReport) -> list[str]:

@@ -36,6 +36,8 @@ def _record_arguments(given: KnockoutInput, gene: str | None) -> JSON:
         arguments["gene"] = gene
     if given.location is not None:
         arguments["location"] = given.location
+    if given.variants:
+        arguments["variants"] = given.variants
     return arguments
 
 
@@ -92,7 +94,7 @@ async def retrieve(ctx: RoleContext, state: RunState) -> Material:
         else:
             notes.append(f"{entry['name']} has the same bytes as {twin['name']}: searched once.")
     await ctx.progress(len(given.genomes), len(given.genomes), "All sequences are read")
-    limits = limits_of(state["plan"]["facts"]["record"]["id"], searched)
+    limits = limits_of(state["plan"]["facts"]["record"]["id"], searched, len(given.variants))
     bases = sum(entry["bases"] for entry in searched)
     summary = f"Will search {bases:,} bases in {len(searched)} file(s). {limits[0]}"
     facts: JSON = {"searched": searched, "limits": limits, "notes": notes}
@@ -128,7 +130,7 @@ async def _survey(ctx: RoleContext, file: str, given: KnockoutInput) -> JSON:
     return {"file": file, "served_as": genome["name"], **facts}
 
 
-def limits_of(record_id: str, searched: list[JSON]) -> list[str]:
+def limits_of(record_id: str, searched: list[JSON], variants: int) -> list[str]:
     """What a search of these sequences cannot know, in sentences."""
     backgrounds = [entry for entry in searched if entry["role"] == "background"]
     if backgrounds:
@@ -143,9 +145,10 @@ def limits_of(record_id: str, searched: list[JSON]) -> list[str]:
             "was given. Off-targets in the rest of the genome are unknown: before ordering, run "
             "the task again with the whole genome as a background."
         )
+    known = f"but for the {variants} variant(s) given, " if variants else ""
     return [
         first,
         "Sites with a bulge (an extra or a missing base) are not searched.",
-        "The sequence is taken as given: variants of the cell line or patient are unknown.",
+        f"The sequence is taken as given: {known}variants of the cell line or patient are unknown.",
         "Scores predict; none of them was measured on these guides.",
     ]

@@ -4,7 +4,8 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from app.agents.knockout.inputs import ENZYMES, GC_MAX, GC_MIN, TRACR, KnockoutInput
+from app.agents.knockout import donors
+from app.agents.knockout.inputs import ENZYMES, GC_MAX, GC_MIN, KnockoutInput
 from app.agents.knockout.isolated import script_sha256
 from app.agents.knockout.ranking import MIN_CUT_DISTANCE
 from app.agents.types import JSON, RunState
@@ -13,6 +14,7 @@ TOOLS = (
     "cloning.annotate_record",
     "cloning.design_oligos",
     "cloning.design_primers",
+    "cloning.design_site_primers",
     "crispr.draw_map",
     "crispr.enumerate_guides",
     "crispr.find_off_targets",
@@ -55,7 +57,7 @@ def provenance_of(given: KnockoutInput, state: RunState, template_version: int) 
         },
         "versions": versions(),
         "models": draft["found"]["models"],
-        "tools": list(TOOLS),
+        "tools": sorted([*TOOLS, *(donors.TOOLS if given.hdr else ())]),
         "seeds": "No step draws random numbers, so there is no seed.",
         "policy": draft["policy"],
         "attempts": state["attempt"],
@@ -72,7 +74,6 @@ def parameters(given: KnockoutInput, state: RunState) -> JSON:
         **given.model_dump(mode="json", exclude={"record", "backgrounds", "vector_file"}),
         "gene": state["plan"]["facts"]["gene"],
         "enzyme": ENZYMES[given.vector],
-        "tracr": TRACR,
         "gc_min": GC_MIN,
         "gc_max": GC_MAX,
         "min_cut_distance": MIN_CUT_DISTANCE,

@@ -49,16 +49,18 @@ def build(given: KnockoutInput, state: RunState, version: int) -> KnockoutReport
         "schema_version": 1,
         "task": "crispr_knockout",
         "verdict": "passed",
-        "target": _target(facts),
+        "target": {**_target(facts), "transcripts": found["transcripts"]},
         "chosen": draft["chosen"],
         "candidates": [_candidate(one, draft) for one in found["candidates"]],
         "oligos": draft["oligos"],
         "primers": [_pair(one) for one in draft["primers"]],
+        "off_target_primers": [_off_target(place) for place in draft["off_target_primers"]],
+        "donors": draft["donors"],
         "frameshift": draft["frameshift"],
         "checks": [_check(one) for one in state["checks"]],
         "refusals": state.get("refusals", []),
         "searched": _searched(material["searched"], found["searched"]),
-        "own_loci": found["own_loci"],
+        "own_loci": [_without(locus, "anchor") for locus in found["own_loci"]],
         "limits": material["limits"],
         "notes": [*material["notes"], *_notes(given, state)],
         "provenance": provenance_of(given, state, version),
@@ -79,8 +81,15 @@ def _target(facts: JSON) -> JSON:
 
 
 def _candidate(one: JSON, draft: JSON) -> JSON:
-    shown = {key: value for key, value in one.items() if key != "context"}
-    return {**shown, "refused_because": refusals_of(one, draft)}
+    return {**_without(one, "context"), "refused_because": refusals_of(one, draft)}
+
+
+def _without(part: JSON, *keys: str) -> JSON:
+    return {key: value for key, value in part.items() if key not in keys}
+
+
+def _off_target(place: JSON) -> JSON:
+    return {**place, "pair": place["pair"] and _without(place["pair"], "id")}
 
 
 def _pair(pair: JSON) -> JSON:

@@ -37,6 +37,7 @@ class Target(_Part):
     product: str | None
     protein_id: str | None
     note: str | None
+    transcripts: int = Field(description="coding sequences of the gene in the record")
 
 
 class Scores(_Part):
@@ -85,6 +86,8 @@ class Candidate(_Part):
     cds_offset: int = Field(description="coding bases 5' of the cut")
     cds_percent: float
     phase: int
+    splice_distance: int | None = Field(description="bp from the cut to the nearest splice site")
+    transcripts_hit: int = Field(description="coding sequences of the gene that it cuts")
     gc: float
     scores: Scores
     off_targets: OffTargets | None
@@ -130,6 +133,68 @@ class Primers(_Part):
     product_size: int
     fragments: list[int] = Field(description="expected fragments of a T7E1 digest, in bp")
     ngs: Amplicon | None
+
+
+class SitePair(_Part):
+    """A primer pair around an off-target site; positions on its contig, 0-based half-open."""
+
+    left: str
+    right: str
+    left_tm: float
+    right_tm: float
+    left_start: Position
+    right_end: int
+    product_size: int
+    fragments: list[int] = Field(description="expected fragments of a T7E1 digest, in bp")
+
+
+class OffTargetPlace(_Part):
+    """One of the worst off-target sites of the chosen guides, and primers to look at it."""
+
+    id: str
+    genome: str
+    contig: str
+    cut: Position
+    guides: list[str] = Field(description="chosen guides that may cut there")
+    cfd: float = Field(description="of the guide that fits best")
+    mismatches: int
+    pair: SitePair | None
+    reason: str | None = Field(description="why there is no pair")
+
+
+class BaseChange(_Part):
+    """One changed base, both bases as on the forward strand."""
+
+    position: Position
+    old: str
+    new: str
+
+
+class Donor(_Part):
+    """A donor for repair by homology, 5' to 3' on the gene's strand; an insert goes between."""
+
+    left_arm: str
+    right_arm: str
+    sequence: str = Field(description="both arms, without an insert")
+    strand: Strand
+    start: Position
+    end: int
+    phase: int = Field(description="bases of a codon left open by the left arm: 0-2")
+    blocked_by: Literal["pam", "seed"] | None = Field(
+        description="where the silent change lies; null if none keeps Cas9 off"
+    )
+    changes: list[BaseChange]
+    altered_site: str
+    recut_cfd: float
+    note: str | None
+
+
+class DonorOf(_Part):
+    """The donor of a guide, or why it has none."""
+
+    id: str
+    donor: Donor | None
+    reason: str | None
 
 
 class CheckResult(_Part):
@@ -200,6 +265,10 @@ class KnockoutReport(_Part):
     candidates: list[Candidate] = Field(description="every guide enumerated, in order of cut")
     oligos: list[Oligo]
     primers: list[Primers]
+    off_target_primers: list[OffTargetPlace] = Field(
+        description="the worst off-target sites of all chosen guides, worst first, at most 5"
+    )
+    donors: list[DonorOf] | None = Field(description="null unless asked for")
     frameshift: list[Frameshift]
     checks: list[CheckResult]
     refusals: list[Refused]

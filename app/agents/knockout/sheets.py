@@ -18,7 +18,8 @@ def guides_csv(report: KnockoutReport) -> bytes:
     """Every candidate, in order of cut."""
     pams = [] if not report.candidates else _pams(report)
     head = ["id", "chosen", "spacer", "pam", "strand", "start", "end", "cut_after", "exon"]
-    head += ["cds_percent", "phase", "gc", "rule_set_3", "crisprscan", "cfd_specificity"]
+    head += ["cds_percent", "phase", "splice_distance", "transcripts_hit", "gc"]
+    head += ["rule_set_3", "crisprscan", "cfd_specificity"]
     head += ["mit_specificity", *(f"off_targets_{pam}" for pam in pams), "refused_because"]
     ranks = {guide: place for place, guide in enumerate(report.chosen, start=1)}
     rows = [_guide_row(one, ranks.get(one.id), pams) for one in report.candidates]
@@ -35,14 +36,15 @@ def _guide_row(one: Candidate, rank: int | None, pams: Sequence[str]) -> list[Ce
     # A strand is no user's text, but "+" and "-" alone would be quoted: words are plainer.
     strand = "forward" if one.strand == "+" else "reverse"
     place: list[Cell] = [one.id, rank, one.spacer, one.pam, strand, one.start + 1, one.end]
-    place += [one.cut, one.exon, one.cds_percent, one.phase, one.gc]
+    place += [one.cut, one.exon, one.cds_percent, one.phase, one.splice_distance]
+    place += [one.transcripts_hit, one.gc]
     place += [scores.rule_set_3, scores.crisprscan, scores.cfd_specificity, scores.mit_specificity]
     place += [":".join(map(str, counted[pam])) if pam in counted else None for pam in pams]
     return [*place, " ".join(one.refused_because)]
 
 
 def oligos_csv(report: KnockoutReport) -> bytes:
-    """What to order: guide oligos, then primers; 5' to 3'."""
+    """What to order: guide oligos, primers, those of off-target sites, donors; 5' to 3'."""
     rows: list[list[Cell]] = []
     for oligo in report.oligos:
         rows.append([f"{oligo.id}_top", oligo.top, len(oligo.top), "guide oligo, top strand"])
@@ -55,7 +57,22 @@ def oligos_csv(report: KnockoutReport) -> bytes:
             use = f"sequencing primer, product {pair.ngs.product_size} bp"
             rows.append([f"{pair.id}_ngs_left", pair.ngs.left, len(pair.ngs.left), use])
             rows.append([f"{pair.id}_ngs_right", pair.ngs.right, len(pair.ngs.right), use])
-    return table(["name", "sequence", "length", "use"], rows)
+    return table(["name", "sequence", "length", "use"], [*rows, *_further(report)])
+
+
+def _further(report: KnockoutReport) -> list[list[Cell]]:
+    rows: list[list[Cell]] = []
+    for place in report.off_target_primers:
+        if place.pair:
+            use = f"off-target primer for {' '.join(place.guides)}"
+            use += f", product {place.pair.product_size} bp"
+            rows.append([f"{place.id}_left", place.pair.left, len(place.pair.left), use])
+            rows.append([f"{place.id}_right", place.pair.right, len(place.pair.right), use])
+    for row in report.donors or []:
+        if row.donor:
+            use = "donor for repair, one strand, without an insert"
+            rows.append([f"{row.id}_donor", row.donor.sequence, len(row.donor.sequence), use])
+    return rows
 
 
 def off_targets_csv(report: KnockoutReport) -> bytes:
