@@ -15,7 +15,7 @@ from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle, job_topic
 from app.orchestration.states import TERMINAL_EVENTS
-from app.orchestration.types import JobEvent, JobRequest, JobView
+from app.orchestration.types import JobEvent, JobRequest, JobView, Submitted
 
 _ENDS = frozenset(TERMINAL_EVENTS.values())
 
@@ -42,7 +42,7 @@ class Jobs:
         self._wakeups = wakeups
         self._poll_s = poll_s
 
-    async def submit(self, uow: UnitOfWork, request: JobRequest) -> JobView:
+    async def submit(self, uow: UnitOfWork, request: JobRequest) -> Submitted:
         """Queue a job and hold its price, both or neither.
 
         The same idempotency key with the same request gives the same job; with another request
@@ -51,14 +51,14 @@ class Jobs:
         digest = _request_hash(request)
         job_id = new_id()
         if not await store.insert_job(uow, job_id, request, digest):
-            return await self._earlier(uow, request, digest)
+            return Submitted(await self._earlier(uow, request, digest), is_new=False)
         await self._billing.hold(uow, Hold(job_id, request.user_id, request.price.amount_micro))
         await store.enqueue(uow, job_id, request)
         job = await self.get(uow, job_id)
         data = {"kind": request.kind, "price_micro": request.price.amount_micro}
         await self._lifecycle.append(uow, job, "job.queued", data)
         uow.after_commit(lambda: self._wakeups.wake(JOBS_TOPIC))
-        return job
+        return Submitted(job, is_new=True)
 
     async def _earlier(self, uow: UnitOfWork, request: JobRequest, digest: bytes) -> JobView:
         assert request.idempotency_key is not None
@@ -117,14 +117,15 @@ class Jobs:
         while True:
             ticket = self._wakeups.ticket(topic)
             async with self._transactions.begin(principal) as uow:
+                # The job is read first: an end seen here has its event among those read next.
+                is_over = (await self.get(uow, job_id)).is_terminal
                 page = await self.events(uow, job_id, after_seq)
-                is_over = not page and (await self.get(uow, job_id)).is_terminal
             for event in page:
                 after_seq = event.seq
                 yield event
                 if event.kind in _ENDS:
                     return
-            if is_over:
+            if not page and is_over:
                 return
             if not page:
                 await self._wakeups.wait(topic, ticket, self._poll_s)
