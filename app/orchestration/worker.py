@@ -64,7 +64,8 @@ class Worker:
         self._handlers = handlers
         self._settings = settings
         self._metrics = metrics
-        self._runs: dict[UUID, _Run] = {}
+        # By job and attempt: a worker may lease a job again while its lost run still ends.
+        self._runs: dict[tuple[UUID, int], _Run] = {}
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self.is_ready = False
 
@@ -102,8 +103,11 @@ class Worker:
 
     def _start(self, lease: Lease) -> None:
         context = RunContext(lease, self._transactions, self._lifecycle, self._proxy, self._billing)
+        for run in self._runs.values():
+            if run.lease.job_id == lease.job_id:
+                run.task.cancel()
         task = asyncio.create_task(self._guard(lease, context), name=f"job-{lease.job_id}")
-        self._runs[lease.job_id] = _Run(lease, context, task)
+        self._runs[lease.job_id, lease.attempt] = _Run(lease, context, task)
 
     async def _guard(self, lease: Lease, context: RunContext) -> None:
         try:
@@ -119,7 +123,7 @@ class Worker:
         except Exception:  # noqa: BLE001 - the lease runs out and the job is claimed again
             _log.exception("run abandoned", extra={"job": str(lease.job_id)})
         finally:
-            self._runs.pop(lease.job_id, None)
+            self._runs.pop((lease.job_id, lease.attempt), None)
             self._wakeups.wake(JOBS_TOPIC)
 
     async def _run_one(self, lease: Lease, context: RunContext) -> str:
@@ -200,8 +204,8 @@ class Worker:
             _log.warning("cannot renew leases", extra={"reason": error.message})
             return
         self._metrics.observe_queue(depth, age)
-        for job_id in held:
-            run = self._runs.get(job_id)
+        for job_id, attempt in held.items():
+            run = self._runs.get((job_id, attempt))
             if run is not None and alive.get(job_id, True):
                 if job_id in alive:
                     run.context.cancel()
