@@ -63,7 +63,9 @@ class Wakeups:
             return True
         event = self._events.setdefault(topic, asyncio.Event())
         try:
-            await asyncio.wait_for(event.wait(), timeout)
+            # Not `wait_for`: before Python 3.12 it loses a cancel that comes with the event.
+            async with asyncio.timeout(timeout):
+                await event.wait()
         except TimeoutError:
             return False
         return True
