@@ -9,6 +9,7 @@ from psycopg import AsyncConnection as DriverConnection
 from psycopg import Error as DriverError
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.kernel.errors import AppError, Code
@@ -55,14 +56,17 @@ class Database:
     set with `is_local = true`, so that a pooled connection keeps nothing of its last user.
     """
 
-    def __init__(self, dsn: str, *, pool_size: int = 10, is_prepared: bool = True) -> None:
+    def __init__(
+        self, dsn: str, *, pool_size: int = 10, is_prepared: bool = True, wait_s: float = 30
+    ) -> None:
+        """`wait_s` is the longest wait for a connection while all of the pool's are in use."""
         self.dsn = dsn
         url = dsn.replace("postgresql://", "postgresql+psycopg://", 1)
         self._engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_timeout=30,
+            pool_timeout=wait_s,
             # A transaction pooler hands each transaction another backend, where a
             # statement prepared earlier does not exist.
             connect_args={"prepare_threshold": 5 if is_prepared else None},
@@ -76,6 +80,12 @@ class Database:
                 await self._assume(conn, principal)
                 uow = UnitOfWork(conn, principal)
                 yield uow
+        except NoConnectionError as error:
+            raise AppError(
+                Code.HUB_UNAVAILABLE,
+                "All database connections of this process are in use.",
+                hint="Try again, or raise UAOL_DB_POOL_SIZE.",
+            ) from error
         except (DBAPIError, DriverError) as error:
             if (known := translate(error)) is not None:
                 raise known from error
