@@ -218,13 +218,14 @@ async def _retire_servers(services: Services) -> None:
 
 
 async def _tend(services: Services) -> None:
-    """Deliver events, record the use of keys, and look for tools approved elsewhere."""
+    """Deliver events, release expired holds, record keys' use, see tools approved elsewhere."""
     relay = Relay(services.database, reactions(services.billing))
     while True:
         try:
             while await relay.run_once():
                 pass
             async with services.database.begin(SERVICE) as uow:
+                await services.billing.release_expired(uow)
                 await services.auth.record_use(uow)
                 await services.registry.refresh(uow)
         except AppError as error:

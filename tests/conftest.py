@@ -87,16 +87,43 @@ def _clone(admin: psycopg.Connection[object], name: str, template: str) -> None:
             return
 
 
+_WIPE = """
+do $$
+declare one regclass;
+begin
+  set local session_replication_role = replica;
+  for one in select oid from pg_class where relnamespace = 'app'::regnamespace
+    and relkind in ('r', 'p') and relname <> 'alembic_version'
+  loop
+    execute format('delete from %s', one);
+  end loop;
+end $$
+"""
+_CLONES: dict[tuple[str, str], str] = {}
+
+
+def _wiped(hub: Hub, name: str) -> str:
+    """A database of this process without rows and without connections of earlier tests."""
+    with psycopg.connect(hub.dsn(hub.superuser, name), autocommit=True) as conn:
+        conn.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = %s and pid <> pg_backend_pid()",
+            (name,),
+        )
+        conn.execute(_WIPE)
+    return name
+
+
 @pytest.fixture
-def clone(hub: Hub, template: str) -> Iterator[str]:
-    """The name of a fresh database of this test's own."""
-    name = f"t_{uuid4().hex}"
-    with _admin(hub) as admin:
-        _clone(admin, name, template)
-        try:
-            yield name
-        finally:
-            admin.execute(f"drop database {name} with (force)")
+def clone(hub: Hub, template: str) -> str:
+    """The name of a database of this test process, empty at the start of each test."""
+    key = (str(hub.data_dir), template)
+    if key not in _CLONES:
+        name = f"t_{uuid4().hex}"
+        with _admin(hub) as admin:
+            _clone(admin, name, template)
+        _CLONES[key] = name
+    return _wiped(hub, _CLONES[key])
 
 
 @pytest.fixture

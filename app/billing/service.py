@@ -85,7 +85,11 @@ class Billing:
         placed = await store.place_holds(uow, holds)
         missing = [hold.hold_id for hold in holds if hold.hold_id not in placed]
         earlier = await store.find_holds(uow, missing) if missing else {}
-        return [hold.hold_id in placed or earlier.get(hold.hold_id) == hold for hold in holds]
+        return [
+            hold.hold_id in placed
+            or earlier.get(hold.hold_id) == Hold(hold.hold_id, hold.user_id, hold.amount_micro)
+            for hold in holds
+        ]
 
     async def settle(
         self, uow: UnitOfWork, hold_id: UUID, kind: SettlementKind, captured_micro: int = 0
@@ -104,6 +108,13 @@ class Billing:
     async def release(self, uow: UnitOfWork, hold_id: UUID) -> bool:
         """Give a hold back whole."""
         return await self.settle(uow, hold_id, "released")
+
+    async def release_expired(self, uow: UnitOfWork, limit: int = 500) -> int:
+        """Release holds whose run died without an end; return how many."""
+        expired = await store.expired_holds(uow, limit)
+        if not expired:
+            return 0
+        return len(await store.settle(uow, [Settlement(one, "released") for one in expired]))
 
     async def charged(self, uow: UnitOfWork, hold_id: UUID) -> int | None:
         """What a run cost in micro-credits; None while it has not ended."""

@@ -20,8 +20,9 @@ locked as materialized (
 
 _HOLD = f"""
 with asked as (
-  select * from unnest(cast(:ids as uuid[]), cast(:users as uuid[]), cast(:amounts as bigint[]))
-    with ordinality as a(hold_id, user_id, amount, place)
+  select * from unnest(cast(:ids as uuid[]), cast(:users as uuid[]), cast(:amounts as bigint[]),
+    cast(:lifetimes as double precision[]))
+    with ordinality as a(hold_id, user_id, amount, lifetime, place)
   where not exists (select 1 from app.hold h where h.hold_id = a.hold_id)),
 {_LOCK},
 ranked as (
@@ -29,8 +30,9 @@ ranked as (
     sum(amount) over (partition by user_id order by place) as running
   from asked join locked using (user_id)),
 placed as (
-  insert into app.hold (hold_id, user_id, amount_micro)
-  select hold_id, user_id, amount from ranked where running <= available_micro order by hold_id
+  insert into app.hold (hold_id, user_id, amount_micro, expires_at)
+  select hold_id, user_id, amount, now() + make_interval(secs => lifetime)
+  from ranked where running <= available_micro order by hold_id
   returning hold_id, user_id, amount_micro),
 moved as (
   update app.wallet w
@@ -74,6 +76,7 @@ async def place_holds(uow: UnitOfWork, holds: Sequence[Hold]) -> set[UUID]:
             "ids": [h.hold_id for h in holds],
             "users": [h.user_id for h in holds],
             "amounts": [h.amount_micro for h in holds],
+            "lifetimes": [h.lifetime_s for h in holds],
         },
     )
     return {row.hold_id for row in rows}
@@ -86,6 +89,20 @@ async def find_holds(uow: UnitOfWork, ids: Sequence[UUID]) -> dict[UUID, Hold]:
         {"ids": list(ids)},
     )
     return {row.hold_id: Hold(row.hold_id, row.user_id, row.amount_micro) for row in rows}
+
+
+async def expired_holds(uow: UnitOfWork, limit: int) -> list[UUID]:
+    """Open holds past their lifetime."""
+    rows = await uow.execute(
+        """
+        select hold_id from app.hold h
+        where expires_at < now()
+          and not exists (select 1 from app.settlement s where s.hold_id = h.hold_id)
+        order by hold_id limit :limit
+        """,
+        {"limit": limit},
+    )
+    return [row.hold_id for row in rows]
 
 
 async def settle(uow: UnitOfWork, ends: Sequence[Settlement]) -> set[UUID]:

@@ -36,11 +36,15 @@ class HoldRow(Base):
     __tablename__ = "hold"
     __policy__ = own_rows()
     __is_append_only__ = True
-    __table_args__ = (CheckConstraint("amount_micro >= 0", name="amount"),)
+    __table_args__ = (
+        CheckConstraint("amount_micro >= 0", name="amount"),
+        Index("ix_hold_expiring", "expires_at", postgresql_where=text("expires_at is not null")),
+    )
     hold_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(index=True)
     amount_micro: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
+    expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class SettlementRow(Base):

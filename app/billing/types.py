@@ -69,11 +69,16 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Credits set aside for a run; the id is the idempotency key."""
+    """Credits set aside for a run; the id is the idempotency key.
+
+    With `lifetime_s` the hold is released by itself when its run died without an end; a job's
+    hold has none, because its queue row keeps it alive.
+    """
 
     hold_id: UUID
     user_id: UUID
     amount_micro: int
+    lifetime_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

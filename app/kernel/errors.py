@@ -16,12 +16,14 @@ class Code(StrEnum):
     INVALID_INPUT = "invalid_input"
     UNKNOWN_FIELD = "unknown_field"
     NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
     CONFLICT = "conflict"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     CONFIG_INVALID = "config_invalid"
+    NOT_READY = "not_ready"
 
     HUB_UNAVAILABLE = "hub_unavailable"
     HUB_DISK_FULL = "hub_disk_full"
@@ -88,14 +90,14 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.INVALID_INPUT: _info(422, "A value does not fit the published schema."),
     Code.UNKNOWN_FIELD: _info(422, "The request has a field that the schema does not know."),
     Code.NOT_FOUND: _info(404, "No such thing, or not yours to see."),
+    Code.METHOD_NOT_ALLOWED: _info(405, "The path exists, but not with this method."),
     Code.CONFLICT: _info(409, "The state of the thing does not allow this."),
     Code.UNAUTHENTICATED: _info(401, "No key, or one that is unknown, expired or revoked."),
     Code.FORBIDDEN: _info(403, "The key lacks the scope this needs."),
-    Code.RATE_LIMITED: _info(
-        429, "Too many calls; wait `retry_after_s` seconds.", retry=True
-    ),
+    Code.RATE_LIMITED: _info(429, "Too many calls; wait `retry_after_s` seconds.", retry=True),
     Code.PAYLOAD_TOO_LARGE: _info(413, "The request is larger than the server accepts."),
     Code.CONFIG_INVALID: _info(500, "A setting or `mcp_config.yaml` has a mistake."),
+    Code.NOT_READY: _info(503, "The process is still starting.", retry=True),
     Code.HUB_UNAVAILABLE: _info(503, "The database cannot be reached or started.", retry=True),
     Code.HUB_DISK_FULL: _info(507, "The disk that holds the database is full.", retry=True),
     Code.HUB_NOT_WRITABLE: _info(503, "The home folder cannot be written."),
@@ -119,9 +121,7 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.TOOL_OUTPUT_TOO_LARGE: _info(502, "The tool's answer is larger than allowed."),
     Code.TOOL_PROTOCOL_ERROR: _info(502, "The tool's server does not speak MCP as it must."),
     Code.TOOL_FAILED: _info(422, "The tool reported an error of its own."),
-    Code.SANDBOX_UNAVAILABLE: _info(
-        503, "Code cannot be isolated here; `uaol doctor` says why."
-    ),
+    Code.SANDBOX_UNAVAILABLE: _info(503, "Code cannot be isolated here; `uaol doctor` says why."),
     Code.SANDBOX_REQUIREMENT_UNKNOWN: _info(422, "A required package is not installed here."),
     Code.SANDBOX_FAILED: _info(502, "The sandbox itself failed; nothing is charged.", retry=True),
     Code.STORAGE_FULL: _info(507, "The disk that holds the files is full.", retry=True),

@@ -47,9 +47,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30.0, description="A job's lease; renewed at a third of it.")
     poll_seconds: float = Field(1.0, description="Longest wait for work when no wake-up arrives.")
     max_attempts: int = Field(5, description="Runs of a job before it is put aside as Dead.")
-    backoff_seconds: float = Field(
-        1.0, description="First wait before a retry; it doubles."
-    )
+    backoff_seconds: float = Field(1.0, description="First wait before a retry; it doubles.")
 
     calls_per_minute: int = Field(600, description="Tool calls a user may make per minute.")
     tool_calls_per_minute: int = Field(3000, description="Calls one tool takes per minute.")

@@ -12,6 +12,7 @@ from app.orchestration.types import (
     JobView,
     Lease,
     Outcome,
+    Submitted,
 )
 from app.orchestration.worker import Worker
 
@@ -27,5 +28,6 @@ __all__ = [
     "Lifecycle",
     "Outcome",
     "RunContext",
+    "Submitted",
     "Worker",
 ]

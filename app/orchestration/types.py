@@ -53,6 +53,14 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class Submitted:
+    """A queued job, and whether this request made it (else its idempotency key did before)."""
+
+    job: JobView
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JobEvent:
     """One line of a job's trace; `seq` starts at 1 and has no gaps."""
 

@@ -7,13 +7,13 @@ from uuid import UUID
 from app.billing import Quote, Wallet
 from app.kernel.principal import Principal, Scope
 from app.kernel.uow import UnitOfWork
-from app.orchestration import JobEvent, JobView
+from app.orchestration import JobEvent, JobView, Submitted
 from app.registry import Tool
 from app.storage import StoredFile
 from app.surfaces.context import Access, owned
 from app.surfaces.files import Files
 from app.surfaces.services import Services
-from app.surfaces.submission import Submission, Submitted
+from app.surfaces.submission import Submission
 from app.surfaces.toolcalls import ToolCalls
 from app.surfaces.views import Event, JobOut, JobPage, Trace
 

@@ -7,26 +7,15 @@ from uuid import UUID
 
 from app.agents import TaskTemplate
 from app.kernel.errors import AppError, Code
-from app.kernel.ids import new_id
 from app.kernel.principal import Principal, Scope
 from app.kernel.uow import UnitOfWork
-from app.orchestration import JobRequest, JobView
+from app.orchestration import JobRequest, Submitted
 from app.storage import Blob
 from app.surfaces.context import Access
 from app.surfaces.files import Files
 from app.surfaces.inputs import InlineFile, Path, file_ids, prepare, put
 from app.surfaces.payloads import check_json, pointer
 from app.surfaces.services import Services
-
-_MILLIS = 80
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """The job, and whether this request made it (else its idempotency key was used before)."""
-
-    job: JobView
-    is_new: bool
 
 
 @dataclass(frozen=True)
@@ -62,11 +51,7 @@ class Submission:
         principal.require(Scope.JOBS)
         check_json(raw)
         task = await self._accept(principal, self._services.templates.get(name), raw)
-        before = new_id()
-        job = await self._queue(principal, task, key)
-        # A job id carries the milliseconds of its making (UUIDv7).
-        is_new = key is None or job.job_id.int >> _MILLIS >= before.int >> _MILLIS
-        return Submitted(job, is_new)
+        return await self._queue(principal, task, key)
 
     async def _accept(
         self, principal: Principal, template: TaskTemplate, raw: Mapping[str, Any]
@@ -91,7 +76,7 @@ class Submission:
                 except AppError as error:
                     raise _no_file(error, path, file_id) from error
 
-    async def _queue(self, principal: Principal, task: _Task, key: str | None) -> JobView:
+    async def _queue(self, principal: Principal, task: _Task, key: str | None) -> Submitted:
         async with self._access.write(principal) as uow:
             price = await self._services.billing.quote(uow, "template", task.template.name)
             await self._attach(uow, principal, task)

@@ -14,6 +14,9 @@ from app.surfaces.context import Access
 from app.surfaces.payloads import check_json
 from app.surfaces.services import Services
 
+# Beyond the tool's own time-out: queueing, restarts of its server, settling.
+_MARGIN_S = 300.0
+
 
 class ToolCalls:
     """Runs one tool call outside any job. Only an answer is charged: no error of any kind is."""
@@ -64,7 +67,8 @@ class ToolCalls:
     async def _hold(self, principal: Principal, call_id: UUID, tool: Tool) -> None:
         if tool.price_micro > 0:
             async with self._access.write(principal) as uow:
-                hold = Hold(call_id, principal.owner, tool.price_micro)
+                lifetime_s = tool.timeout_s + _MARGIN_S
+                hold = Hold(call_id, principal.owner, tool.price_micro, lifetime_s)
                 await self._services.billing.hold(uow, hold)
 
     async def _settle(

@@ -66,6 +66,7 @@ def upgrade() -> None:
     sa.Column('user_id', sa.Uuid(), nullable=False),
     sa.Column('amount_micro', sa.BigInteger(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=True),
     sa.CheckConstraint('amount_micro >= 0', name=op.f('ck_hold_amount')),
     sa.PrimaryKeyConstraint('hold_id', name=op.f('pk_hold')),
     schema='app'
@@ -76,6 +77,7 @@ def upgrade() -> None:
     op.execute('create policy service_all on app.hold to service_role using (true) with check (true)')
     op.execute('grant select on app.hold to authenticated')
     op.execute('create policy reader_select on app.hold for select to authenticated using ((select auth.uid()) = user_id)')
+    op.create_index('ix_hold_expiring', 'hold', ['expires_at'], unique=False, schema='app', postgresql_where=sa.text('expires_at is not null'))
     op.create_index(op.f('ix_hold_user_id'), 'hold', ['user_id'], unique=False, schema='app')
     op.create_table('job_events',
     sa.Column('job_id', sa.Uuid(), nullable=False),
@@ -443,6 +445,7 @@ def downgrade() -> None:
     op.drop_index(op.f('ix_job_events_user_id'), table_name='job_events', schema='app')
     op.drop_table('job_events', schema='app')
     op.drop_index(op.f('ix_hold_user_id'), table_name='hold', schema='app')
+    op.drop_index('ix_hold_expiring', table_name='hold', schema='app', postgresql_where=sa.text('expires_at is not null'))
     op.drop_table('hold', schema='app')
     op.drop_index(op.f('ix_audit_log_user_id_entry_id'), table_name='audit_log', schema='app')
     op.drop_index(op.f('ix_audit_log_subject_entry_id'), table_name='audit_log', schema='app')

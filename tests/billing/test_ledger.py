@@ -186,3 +186,16 @@ def test_credits_as_text_read_back_as_the_same_amount(amount: int) -> None:
 def test_what_is_not_an_amount_is_refused(wrong: str) -> None:
     with pytest.raises(AppError):
         to_micro(wrong)
+
+
+async def test_a_hold_past_its_lifetime_is_released_and_others_are_left(
+    database: Database, billing: Billing, user: UUID
+) -> None:
+    async with database.begin(SERVICE) as uow:
+        await billing.hold(uow, Hold(new_id(), user, to_micro(1), lifetime_s=-1.0))
+        await billing.hold(uow, Hold(new_id(), user, to_micro(2), lifetime_s=60.0))
+        await billing.hold(uow, Hold(new_id(), user, to_micro(3)))
+    async with database.begin(SERVICE) as uow:
+        assert await billing.release_expired(uow) == 1
+        assert await billing.release_expired(uow) == 0
+    assert await _wallet(database, billing, user) == (to_micro(5), to_micro(5), 0)

@@ -68,7 +68,7 @@ class Platform:
             await self.services.billing.publish_price(uow, "template", template, price)
             quote = await self.services.billing.quote(uow, "template", template)
             request = JobRequest(self.user.owner, "task", definition, quote)
-            return await self.services.jobs.submit(uow, request)
+            return (await self.services.jobs.submit(uow, request)).job
 
     async def view(self, job_id: UUID) -> JobView:
         async with self.services.database.begin(self.user) as uow:

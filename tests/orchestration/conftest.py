@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from app.billing import Billing, Quote, to_micro
 from app.kernel.clock import SystemClock
 from app.kernel.db import Database
@@ -29,7 +30,6 @@ from app.orchestration import (
 )
 from app.proxy import ToolCall, ToolResult, Usage
 from app.storage import LocalBlobs, Storage
-
 from tests.books import assert_balanced
 
 Run = Callable[[JobContext], Awaitable[Outcome]]
@@ -90,7 +90,7 @@ class Bench:
 
     async def submit(self, **changes: Any) -> JobView:
         async with self.database.begin(self.user.elevated()) as uow:
-            return await self.jobs.submit(uow, self.request(**changes))
+            return (await self.jobs.submit(uow, self.request(**changes))).job
 
     async def view(self, job_id: UUID) -> JobView:
         async with self.database.begin(self.user) as uow:

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
+
 from app.billing import to_micro
 from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
 from app.kernel.principal import Principal
 from app.orchestration import Artifact, JobContext, Outcome
-
 from tests.orchestration.conftest import Bench
 
 pytestmark = pytest.mark.anyio

@@ -89,7 +89,7 @@ async def test_not_ready_before_the_worker(world: World) -> None:
     idle = cast("Worker", SimpleNamespace(is_ready=False))
     transport = httpx2.ASGITransport(app=create_app(replace(world.services, worker=idle)))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        assert_problem(await client.get("/readyz"), 503, "hub_unavailable")
+        assert_problem(await client.get("/readyz"), 503, "not_ready")
         assert (await client.get("/healthz")).status_code == 200
 
 

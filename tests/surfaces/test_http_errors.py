@@ -38,7 +38,7 @@ async def test_a_trailing_slash_is_not_a_redirect(http: httpx2.AsyncClient) -> N
 
 async def test_wrong_method(http: httpx2.AsyncClient) -> None:
     response = await http.put("/v1/wallet")
-    body = assert_problem(response, 405, "invalid_input")
+    body = assert_problem(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "GET"
     assert body["hint"] == "Use GET."
 

@@ -56,7 +56,7 @@ async def ready(ops: Ops) -> Health:
     if state.hub["is_up"] and _is_worker_ready(ops):
         return state
     raise AppError(
-        Code.HUB_UNAVAILABLE,
+        Code.NOT_READY,
         "The server is not ready yet.",
         hint="Wait, or look at /healthz.",
         details={"hub": state.hub, "worker": state.worker},
