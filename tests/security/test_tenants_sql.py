@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
-from sqlalchemy import Delete, Select, Table, Update, and_, delete, insert, literal, select, update
+from sqlalchemy import Delete, Select, Update, and_, delete, insert, literal, select, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from app.kernel.db import Database
@@ -51,25 +51,17 @@ def _find(name: str, row: Values) -> "Select[Any]":
     return select(table(name)).where(_this(name, row))
 
 
-def _same(target: Table) -> Values:
-    # Sets a column to itself: allowed by every check, so that only rights can refuse it.
-    column = next(iter(target.primary_key))
-    return {column.name: column}
-
-
 def _forged(name: str, user_id: UUID) -> Values:
     """A row as a user would write it, with keys of their own choice."""
     return {column.name: uuid4() for column in table(name).primary_key} | values(name, user_id)
 
 
 def _changes(name: str, row: Values) -> "list[Update | Delete]":
-    target = table(name)
-    return [
-        update(target).values(_same(target)),
-        update(target).where(_this(name, row)).values(_same(target)),
-        delete(target),
-        delete(target).where(_this(name, row)),
-    ]
+    # Each column is set to itself: allowed by every check, so that only rights can refuse it.
+    target, this = table(name), _this(name, row)
+    updates = [update(target).values({column.name: column}) for column in target.columns]
+    narrow = update(target).where(this).values({key.name: key for key in target.primary_key})
+    return [*updates, narrow, delete(target), delete(target).where(this)]
 
 
 async def _insert_for(db: Database, name: str, user_id: UUID) -> Values:
