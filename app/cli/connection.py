@@ -4,13 +4,14 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
 
 from app.kernel.errors import AppError, Code, app_error
+
+if TYPE_CHECKING:
+    from mcp import Client, MCPError
 
 _TIMEOUT_S = 900.0
 
@@ -18,7 +19,7 @@ _TIMEOUT_S = 900.0
 class Connection:
     """One signed-in connection."""
 
-    def __init__(self, http: httpx2.AsyncClient, mcp: Client) -> None:
+    def __init__(self, http: httpx2.AsyncClient, mcp: "Client") -> None:
         self._http = http
         self._mcp = mcp
 
@@ -115,6 +116,10 @@ def _body(response: httpx2.Response) -> dict[str, Any]:
 @asynccontextmanager
 async def connect(url: str, key: str) -> AsyncIterator[Connection]:
     """A connection to the server at `url` with an API key."""
+    # Imported here: help and wrong usage should not wait for the protocol's library.
+    from mcp import Client, MCPError
+    from mcp.client.streamable_http import streamable_http_client
+
     headers = {"Authorization": f"Bearer {key}"}
     try:
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_S) as http:
@@ -128,7 +133,9 @@ async def connect(url: str, key: str) -> AsyncIterator[Connection]:
     except* (httpx2.TransportError, httpx2.HTTPStatusError, httpx2.InvalidURL) as group:
         raise _unreachable(url, group) from group
     except* MCPError as group:
-        raise _refused(group) from group
+        refusal = _first(group)
+        assert isinstance(refusal, MCPError)
+        raise _refused(refusal) from group
 
 
 def _unreachable(url: str, group: BaseExceptionGroup[Any]) -> AppError:
@@ -139,10 +146,8 @@ def _unreachable(url: str, group: BaseExceptionGroup[Any]) -> AppError:
     )
 
 
-def _refused(group: BaseExceptionGroup[MCPError]) -> AppError:
+def _refused(error: "MCPError") -> AppError:
     """The server's own error where it sent one, else what the protocol says."""
-    error = _first(group)
-    assert isinstance(error, MCPError)
     return (
         _reported(error.data, [])
         if _has_code(error.data)
