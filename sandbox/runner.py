@@ -1,7 +1,7 @@
 """The program that runs inside the sandbox: one task, one life. Standard library only.
 
 It reads the task from one descriptor, runs the code in a forked child, kills every process that
-is left, collects what lies in `/work/output` and reports on another descriptor. It marks itself
+is left, collects what lies in `/task/output` and reports on another descriptor. It marks itself
 undumpable first, so that the child, which has the same uid, can reach neither its descriptors
 nor its memory through /proc. Imports are kept few: they are most of a cold start. The wire is
 described in `app/sandbox/executors/frames.py`.
@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-INPUT, OUTPUT, CODE = "/work/input", "/work/output", "/work/task.py"
+INPUT, OUTPUT, CODE = "/task/input", "/task/output", "/task/task.py"
 CHUNK = 1 << 16
 NAME_BYTES, DEPTH, DROPPED = 400, 16, 100
 SET_DUMPABLE = 4
@@ -65,7 +65,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def receive_files(fd: int, files: list[tuple[str, int]]) -> None:
-    """Copy the input files to `/work/input` and take the right to write there away."""
+    """Copy the input files to `/task/input` and take the right to write there away."""
     for name, size in files:
         target = os.open(f"{INPUT}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
         for start in range(0, size, CHUNK):
@@ -97,7 +97,7 @@ def run_child(task: dict[str, Any], oom_fd: int) -> NoReturn:
     code, sites = task["code"], task["sites"]
     limit(task)
     prctl(SET_DUMPABLE, 1)
-    sys.path[:] = ["/work", *sys.path[1:], *sites]
+    sys.path[:] = ["/task", *sys.path[1:], *sites]
     sys.prefix = sys.exec_prefix = task["prefix"]
     sys.argv = [CODE]
     status = 1
@@ -204,7 +204,7 @@ def verdict(status: int, cpu: float, limits: dict[str, Any], is_oom: bool) -> tu
 
 
 class Collector:
-    """Gathers regular files below `/work/output`; says what it left out and why."""
+    """Gathers regular files below `/task/output`; says what it left out and why."""
 
     def __init__(self, files: int, total: int) -> None:
         self.files, self.left = files, total

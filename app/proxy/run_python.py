@@ -17,8 +17,8 @@ from app.sandbox import InputFile, Sandbox, TaskResult, TaskSpec
 _OVERHEAD_S = 30.0
 _MAX_CODE = 1_000_000
 _DESCRIPTION = """\
-Run Python in a sandbox without network. Input files are in /work/input/<name>; files written to
-/work/output come back. `requirements` are PEP 508 names of packages installed on this machine.
+Run Python in a sandbox without network. Input files are in /task/input/<name>; files written to
+/task/output come back. `requirements` are PEP 508 names of packages installed on this machine.
 The result's `status` says how the code ended: ok, error, timeout, oom, output_limit or killed."""
 
 _INPUT: dict[str, Any] = {

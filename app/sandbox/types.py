@@ -31,7 +31,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class InputFile:
-    """A host file that the task finds, read-only, as `/work/input/<name>`."""
+    """A host file that the task finds, read-only, as `/task/input/<name>`."""
 
     name: str
     path: Path
@@ -50,7 +50,7 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A regular file the task left under `/work/output`; `name` is relative, with `/`."""
+    """A regular file the task left under `/task/output`; `name` is relative, with `/`."""
 
     name: str
     sha256: str

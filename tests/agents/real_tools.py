@@ -72,7 +72,7 @@ def run_alone(files: Files, arguments: JSON) -> JSON:
     """Runs the script in an interpreter of its own, without any wall: the script is ours."""
     code = arguments["code"]
     for given in arguments["input_files"]:
-        code = code.replace(f"/work/input/{given['name']}", str(files.paths[given["file_id"]]))
+        code = code.replace(f"/task/input/{given['name']}", str(files.paths[given["file_id"]]))
     command = [sys.executable, "-I", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     status = "ok" if done.returncode == 0 else "error"

@@ -30,8 +30,8 @@ async def test_code_reads_an_input_file_and_leaves_an_output_file(
 ) -> None:
     (tmp_path / "data").write_text("ACGT")
     code = """
-text = open("/work/input/a.txt").read()
-open("/work/output/b.txt", "w").write(text[::-1])
+text = open("/task/input/a.txt").read()
+open("/task/output/b.txt", "w").write(text[::-1])
 print(len(text))
 """
     inputs = [{"name": "a.txt", "file_id": sandboxed.add_file(USER, tmp_path / "data")}]

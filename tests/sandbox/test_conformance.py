@@ -27,7 +27,7 @@ async def test_traceback_shows_only_user_code(run: Run) -> None:
     assert (result.status, result.exit_code) == ("error", 1)
     lines = result.stderr.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
-    assert 'File "/work/task.py", line 4, in <module>' in lines[1]
+    assert 'File "/task/task.py", line 4, in <module>' in lines[1]
     assert lines[-1] == "ZeroDivisionError: division by zero"
     assert "runner" not in result.stderr
 
@@ -80,11 +80,11 @@ async def test_files_go_in_and_come_out(run: Run, tmp_path: Path) -> None:
     source.write_bytes(bytes(range(256)) * 1000)
     code = (
         "import os, pathlib\n"
-        "data = open('/work/input/data.bin', 'rb').read()\n"
-        "os.makedirs('/work/output/sub')\n"
-        "open('/work/output/sub/copy.bin', 'wb').write(data)\n"
+        "data = open('/task/input/data.bin', 'rb').read()\n"
+        "os.makedirs('/task/output/sub')\n"
+        "open('/task/output/sub/copy.bin', 'wb').write(data)\n"
         "open('relative.txt', 'w').write('x')\n"
-        "print(oct(os.stat('/work/input/data.bin').st_mode & 0o222))\n"
+        "print(oct(os.stat('/task/input/data.bin').st_mode & 0o222))\n"
     )
     result = await run(code, inputs={"data.bin": source})
     assert (result.status, result.stdout, result.dropped) == ("ok", "0o0\n", ())

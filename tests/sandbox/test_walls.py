@@ -88,9 +88,9 @@ async def test_only_the_work_folders_can_be_written(run: Run) -> None:
     code = f"""{ATTEMPT}
 import sys
 for path in ("/x", "/usr/x", "/etc/passwd", "/dev/x", "/opt/x", "/run/x", os.__file__,
-             "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/work/input/x"):
+             "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/task/input/x"):
     print(path, attempt(open, path, "a"))
-print(attempt(open, "/work/x", "w"), attempt(open, "/tmp/x", "w"), attempt(open, "x", "w"))
+print(attempt(open, "/task/x", "w"), attempt(open, "/tmp/x", "w"), attempt(open, "x", "w"))
 """
     lines = (await run(code)).stdout.splitlines()
     assert lines[-1] == "allowed allowed allowed"
@@ -100,14 +100,14 @@ print(attempt(open, "/work/x", "w"), attempt(open, "/tmp/x", "w"), attempt(open,
 async def test_an_input_is_a_private_copy(run: Run, tmp_path: Path) -> None:
     source = tmp_path / "genome.fa"
     source.write_text("ACGT")
-    code = "import os; os.chmod('/work/input/a', 0o600); open('/work/input/a', 'w').write('TTTT')"
+    code = "import os; os.chmod('/task/input/a', 0o600); open('/task/input/a', 'w').write('TTTT')"
     await run(code, inputs={"a": source})
     assert source.read_text() == "ACGT"
 
 
 async def test_writable_folders_are_sized(run: Run) -> None:
     code = """
-for path in ("/work/output/f", "/tmp/f", "/dev/shm/f"):
+for path in ("/task/output/f", "/tmp/f", "/dev/shm/f"):
     total = 0
     try:
         with open(path, "wb", buffering=0) as file:
@@ -223,13 +223,13 @@ async def test_tasks_do_not_see_each_other(run: Run) -> None:
     code = """
 import glob, os, select, socket
 name = "NAME"
-for folder in ("/tmp", "/dev/shm", "/work", "/work/output"):
+for folder in ("/tmp", "/dev/shm", "/task", "/task/output"):
     open(f"{folder}/seen-{name}", "w").close()
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(f"\\0seen-{name}")
 port = socket.create_server(("127.0.0.1", 40123))
 select.select([], [], [], 1.5)
-print(sorted({os.path.basename(path) for folder in ("/tmp", "/dev/shm", "/work", "/work/output")
+print(sorted({os.path.basename(path) for folder in ("/tmp", "/dev/shm", "/task", "/task/output")
               for path in glob.glob(f"{folder}/seen-*")}),
       open("/proc/net/unix").read().count("@seen-"), len(glob.glob("/proc/[0-9]*")))
 """
@@ -279,7 +279,7 @@ open("a-large", "wb").write(bytes(2000))
 
 
 async def test_moving_the_output_folder_does_not_help(run: Run) -> None:
-    code = "import os; os.rename('/work/output', '/work/o'); os.symlink('/etc', '/work/output')"
+    code = "import os; os.rename('/task/output', '/task/o'); os.symlink('/etc', '/task/output')"
     result = await run(code)
     assert (result.status, result.files) == ("ok", ())
 

@@ -27,7 +27,7 @@ def script_sha256() -> str:
 async def recount(ctx: RoleContext, record: str, guides: list[JSON]) -> Check:
     """Run it. Where code cannot be isolated the check is `not_run`, and says why."""
     asked = [{key: one[key] for key in ("id", "spacer", "strand", "start")} for one in guides]
-    call = f"\nmain('/work/input/record', json.loads({json.dumps(json.dumps(asked))}))\n"
+    call = f"\nmain('/task/input/record', json.loads({json.dumps(json.dumps(asked))}))\n"
     arguments = {"code": script() + call, "input_files": [{"name": "record", "file_id": record}]}
     try:
         answer = await ctx.call("sandbox.run_python", arguments)

@@ -14,7 +14,7 @@ from app.sandbox.types import Limits
 _SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SHM_BYTES = 16 * 2**20
 _ETC = {
-    "passwd": b"nobody:x:65534:65534:nobody:/work:/usr/sbin/nologin\n",
+    "passwd": b"nobody:x:65534:65534:nobody:/task:/usr/sbin/nologin\n",
     "group": b"nogroup:x:65534:\n",
     "hosts": b"127.0.0.1 localhost\n::1 localhost\n",
 }
@@ -43,7 +43,7 @@ class Launcher:
         return [*self.command, "--args", str(given), "--", *runner, *map(str, ends)]
 
     def options(self, pipes: Pipes, limits: Limits, work_bytes: int) -> list[str]:
-        """Bubblewrap's options for one task; `work_bytes` is the room in `/work`."""
+        """Bubblewrap's options for one task; `work_bytes` is the room in `/task`."""
         return [*_WALLS, *self._root(pipes), *_writable(limits, work_bytes), *self._rest(pipes)]
 
     def _root(self, pipes: Pipes) -> Iterator[str]:
@@ -56,7 +56,7 @@ class Launcher:
         yield from _files(pipes, {RUNNER_NAME: self.runner})
 
     def _rest(self, pipes: Pipes) -> Iterator[str]:
-        yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work/output")
+        yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/task/output")
         yield from _environment(self.python)
         yield from ("--seccomp", str(pipes.give(self.filter)))
 
@@ -66,10 +66,10 @@ def _writable(limits: Limits, work_bytes: int) -> Iterator[str]:
     for target, size in (
         ("/dev/shm", _SHM_BYTES),
         ("/tmp", limits.tmp_bytes),
-        ("/work", work_bytes),
+        ("/task", work_bytes),
     ):
         yield from ("--perms", "0755", "--size", str(size), "--tmpfs", target)
-    yield from ("--dir", "/work/input", "--dir", "/work/output")
+    yield from ("--dir", "/task/input", "--dir", "/task/output")
 
 
 def _system() -> Iterator[str]:
@@ -95,12 +95,12 @@ def _files(pipes: Pipes, files: dict[str, bytes]) -> Iterator[str]:
 
 def _environment(python: BoundPython) -> Iterator[str]:
     variables = {
-        "PATH": f"{VENV}/bin:/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp",
+        "PATH": f"{VENV}/bin:/usr/bin:/bin", "HOME": "/task", "TMPDIR": "/tmp",
         "LANG": "C.UTF-8", "TZ": "UTC", "USER": "nobody", "MPLBACKEND": "Agg",
         "MPLCONFIGDIR": "/tmp/matplotlib", "PYTHONDONTWRITEBYTECODE": "1",
         # Same input, same output: order of sets, and sums that do not depend on cores.
         "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
-        "UAOL_SANDBOX": "bubblewrap", "UAOL_INPUT": "/work/input", "UAOL_OUTPUT": "/work/output",
+        "UAOL_SANDBOX": "bubblewrap", "UAOL_INPUT": "/task/input", "UAOL_OUTPUT": "/task/output",
     }  # fmt: skip
     if python.library_dir:
         variables["LD_LIBRARY_PATH"] = python.library_dir

@@ -24,7 +24,7 @@ def translated(error: HTTPException, method: str, path: str) -> AppError:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "")
         return AppError(
-            Code.INVALID_INPUT,
+            Code.METHOD_NOT_ALLOWED,
             f"{method} is not possible at {path}.",
             hint=f"Use {allowed}." if allowed else None,
         )
