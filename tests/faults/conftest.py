@@ -1,9 +1,10 @@
 """A platform whose workers are processes that may die, and what must hold when they did."""
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from app.orchestration import JobRequest, JobView
 from app.surfaces.services import Services
 from tests.books import assert_balanced
 from tests.faults.tiny import NAME, PRICE, Tiny
+from tests.faults.traps import Trap, trapped_worker
 from tests.faults.worker_process import (
     POINT,
     SIGNAL,
@@ -59,6 +61,19 @@ class Platform:
         process = start(Orders(self.dsn, settings, template, environment))
         self.workers.append(process)
         return process
+
+    @contextlib.asynccontextmanager
+    async def working(self, **changes: Any) -> AsyncIterator[asyncio.Task[None]]:
+        """A worker of this process, with other settings."""
+        settings = self.services.settings.model_copy(update=changes)
+        services = replace(self.services, settings=settings)
+        worker = trapped_worker(services, self.tiny.template(), Trap())
+        task = asyncio.create_task(worker.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def submit(self, template: str = NAME, price: int = PRICE, **given: Any) -> JobView:
         """Queue a task; its input is taken as it is for the tiny one."""

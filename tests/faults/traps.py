@@ -23,9 +23,7 @@ from app.orchestration import JobContext, Lease, Lifecycle, Outcome, Worker
 from app.storage import Blob, Storage, StoredFile
 from app.surfaces.services import Services
 
-STEPS = dict(
-    zip(ROLES, ("plan", "retrieve", "compute", "evaluate", "report"), strict=True)
-)
+STEPS = dict(zip(ROLES, ("plan", "retrieve", "compute", "evaluate", "report"), strict=True))
 
 
 @dataclass
@@ -80,7 +78,7 @@ class TrappedContext:
 
     async def call_tool(self, name: str, arguments: Any, *, key: str) -> dict[str, Any]:
         answer = await self._ctx.call_tool(name, arguments, key=key)
-        self._trap.reach(f"{key.split(':')[0]}:called")
+        self._trap.reach(f"{key.partition(':')[0]}:called")
         return answer
 
 
@@ -160,5 +158,3 @@ def trapped_worker(services: Services, template: TaskTemplate, trap: Trap) -> Wo
         settings=services.settings,
         metrics=services.metrics,
     )
-
-

@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -18,6 +18,7 @@ from typing import Any
 
 from app.agents import Templates
 from app.kernel.settings import Settings
+from app.registry import ServerConfig
 from app.surfaces.services import Services
 from app.wiring import HubAddress, build, running
 from tests.faults.tiny import NAME, Tiny
@@ -45,13 +46,17 @@ def settings_of(dsn: str, home: Path, **changes: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def bare_services(settings: Settings, dsn: str) -> AsyncIterator[Services]:
-    """The platform's modules without tool servers and without a sandbox."""
-    services = build(settings, HubAddress(dsn, dsn, is_embedded=False), (), has_worker=False)
+async def bare_services(
+    settings: Settings, dsn: str, servers: Sequence[ServerConfig] = ()
+) -> AsyncIterator[Services]:
+    """The platform's modules with these tool servers and without a sandbox."""
+    services = build(settings, HubAddress(dsn, dsn, is_embedded=False), servers, has_worker=False)
     await services.wakeups.start()
     try:
+        await services.proxy.start()
         yield services
     finally:
+        await services.proxy.close()
         await services.wakeups.close()
         await services.database.close()
 
@@ -61,12 +66,13 @@ async def _work(orders: Orders) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = Settings(**orders.settings)
     trap = Trap(os.environ.get(POINT), int(os.environ.get(SIGNAL, signal.SIGKILL)))
-    if orders.template == NAME:
-        opened, template = bare_services(settings, orders.dsn), Tiny(settings.home / "steps").template()
-    else:
-        opened, template = running(settings, has_worker=False), Templates().get(orders.template)
+    templates = Templates([Tiny(settings.home / "steps").template(), *Templates().all()])
+    is_bare = orders.template == NAME
+    opened = bare_services(settings, orders.dsn) if is_bare else running(settings, has_worker=False)
     async with opened as services:
-        task = asyncio.create_task(trapped_worker(services, template, trap).run())
+        task = asyncio.create_task(
+            trapped_worker(services, templates.get(orders.template), trap).run()
+        )
         await stop.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
