@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -147,7 +147,7 @@ def build(
     )
     wakeups = Wakeups(address.app_dsn)
     billing, registry = Billing(), Registry(default_timeout_s=settings.tool_timeout)
-    storage, sandbox = _storage(settings, clock), _sandbox(settings)
+    storage, sandbox, templates = _storage(settings, clock), _sandbox(settings), Templates()
     proxy = ToolProxy(
         registry=registry,
         limiter=Limiter(clock),
@@ -160,18 +160,7 @@ def build(
         metrics=metrics,
     )
     lifecycle = Lifecycle(billing, storage, wakeups)
-    templates = Templates()
-    worker = Worker(
-        transactions=database,
-        wakeups=wakeups,
-        lifecycle=lifecycle,
-        billing=billing,
-        proxy=proxy,
-        handlers={"task": TaskRunner(templates, storage.put_bytes)},
-        settings=settings,
-        metrics=metrics,
-    )
-    return Services(
+    services = Services(
         settings=settings,
         database=database,
         wakeups=wakeups,
@@ -183,8 +172,22 @@ def build(
         storage=storage,
         jobs=Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds),
         templates=templates,
-        worker=worker if has_worker else None,
+        worker=None,
         metrics=metrics,
+    )
+    return replace(services, worker=_worker(services, lifecycle)) if has_worker else services
+
+
+def _worker(services: Services, lifecycle: Lifecycle) -> Worker:
+    return Worker(
+        transactions=services.database,
+        wakeups=services.wakeups,
+        lifecycle=lifecycle,
+        billing=services.billing,
+        proxy=services.proxy,
+        handlers={"task": TaskRunner(services.templates, services.storage.put_bytes)},
+        settings=services.settings,
+        metrics=services.metrics,
     )
 
 

@@ -40,9 +40,12 @@ def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
 
 
 def run() -> None:
+    """Upgrade or compare, as Alembic's command asks."""
     config = context.config
     engine = create_engine(config.attributes["dsn"], poolclass=NullPool)
     with engine.connect() as conn:
+        # Two processes that start at once migrate one after the other.
+        conn.execute(text("select pg_advisory_lock(7243120715)"))
         conn.execute(text(f"create schema if not exists {SCHEMA}"))
         conn.commit()
         context.configure(
@@ -54,8 +57,6 @@ def run() -> None:
             process_revision_directives=_protect,
         )
         with context.begin_transaction():
-            # Two processes that start at once migrate one after the other.
-            conn.execute(text("select pg_advisory_xact_lock(7243120715)"))
             context.run_migrations()
 
 

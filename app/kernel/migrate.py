@@ -1,6 +1,7 @@
 """Runs the Alembic migrations, the same on the embedded hub and on Supabase."""
 
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
@@ -10,6 +11,7 @@ from sqlalchemy import NullPool, create_engine
 
 from app.kernel.rls import SCHEMA
 
+_RUNNING = Lock()  # Alembic keeps its environment in global names
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
@@ -31,14 +33,16 @@ def sqlalchemy_url(dsn: str) -> str:
 
 def upgrade(dsn: str) -> None:
     """Bring a database to the newest revision; does nothing if it is there already."""
-    command.upgrade(config(dsn), "head")
+    with _RUNNING:
+        command.upgrade(config(dsn), "head")
 
 
 def revise(dsn: str, message: str, revision: str) -> None:
     """Write a revision that brings a database at the newest one to the declared tables."""
     made = config(dsn)
     made.attributes["is_comparing"] = True
-    command.revision(made, message, autogenerate=True, rev_id=revision)
+    with _RUNNING:
+        command.revision(made, message, autogenerate=True, rev_id=revision)
 
 
 def is_current(dsn: str) -> bool:

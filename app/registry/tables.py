@@ -61,7 +61,7 @@ class McpTool(Base):
 
 
 class ToolVersion(Base):
-    """One definition of a tool, by its canonical sha256; never changed once written."""
+    """One definition of a tool, by its canonical sha256; only its approval is ever added."""
 
     __tablename__ = "tool_versions"
     __policy__: ClassVar[Policy] = service_only()

@@ -9,7 +9,7 @@ create extension if not exists vector with schema extensions;
 
 grant usage on schema auth, storage, extensions
   to anon, authenticated, service_role, uaol_owner, app_backend;
-grant usage on schema app to anon, authenticated, service_role;
+grant usage on schema app to authenticated, service_role;
 
 -- Migrations run as uaol_owner; "create schema if not exists" asks for this right.
 do $$

@@ -99,6 +99,12 @@ def test_two_processes_migrate_at_once(owner: str) -> None:
     assert len(_revision(owner)) == 1
 
 
+def test_two_threads_migrate_at_once(owner: str) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(upgrade, [owner, owner]))
+    assert is_current(owner)
+
+
 def test_down_to_nothing_and_up_again(owner: str) -> None:
     upgrade(owner)
     first = _tables(owner), _relations(owner)
