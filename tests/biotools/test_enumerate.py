@@ -8,6 +8,7 @@ from biotools import ToolInputError, samples
 from biotools.crispr.enumeration import Guide, enumerate_guides
 from biotools.crispr.filters import Enzyme, has_site
 from biotools.records import load_record
+from biotools.sequence.parsing import parse_record
 
 HBB = str(samples.HBB_REGION)
 EXONS = [(62186, 62278), (62408, 62631), (63481, 63610)]
@@ -145,3 +146,75 @@ def test_a_site_near_two_exons_is_listed_once(tmp_path: Path) -> None:
     cuts = [(g.cut, g.strand) for g in split.guides]
     assert len(cuts) == len(set(cuts))
     assert set(cuts) == {(g.cut, g.strand) for g in whole.guides if g.cut != 45}
+
+
+def test_a_site_between_exons_of_a_short_intron_is_listed_once(tmp_path: Path) -> None:
+    sequence = load_record(HBB).sequence[62186:62278]
+    found = enumerate_guides(fasta(tmp_path, sequence), "x", "join(1..40,61..92)").guides
+    places = [(g.start, g.strand) for g in found]
+    assert len(places) == len(set(places))
+    whole = enumerate_guides(fasta(tmp_path, sequence), "x", "1..92").guides
+    coding = {*range(1, 40), *range(61, 92)}
+    assert set(places) == {(g.start, g.strand) for g in whole if g.cut in coding}
+
+
+def test_nmd_escape_is_the_last_exon_and_the_55_bases_before_it(tmp_path: Path) -> None:
+    for guide in enumerate_guides(HBB, "HBB").guides:
+        escapes = guide.exon == 3 or (guide.exon == 2 and EXONS[1][1] - guide.cut < 55)
+        assert ("nmd_escape" in guide.refused_because) == escapes
+    sequence = load_record(HBB).sequence[62408:62631]
+    single = enumerate_guides(fasta(tmp_path, sequence), "x", "1..222").guides
+    assert not any("nmd_escape" in g.refused_because for g in single)
+    assert {g.splice_distance for g in single} == {None}
+
+
+def test_splice_distance_is_that_to_the_nearest_border_inside_the_coding_sequence() -> None:
+    borders = [62278, 62408, 62631, 63481]
+    for guide in enumerate_guides(HBB, "HBB").guides:
+        assert guide.splice_distance == min(abs(guide.cut - border) for border in borders)
+
+
+def two_transcripts(folder: Path) -> str:
+    """HBB's region with a second HBB of its first two exons only."""
+    text = Path(HBB).read_text()
+    short = (
+        '     CDS             join(62187..62278,62409..62500)\n                     /gene="HBB"\n'
+    )
+    path = folder / "two.gb"
+    path.write_text(text.replace("ORIGIN", short + "ORIGIN", 1))
+    return str(path)
+
+
+def test_transcripts_hit_counts_the_coding_sequences_that_are_cut(tmp_path: Path) -> None:
+    found = enumerate_guides(two_transcripts(tmp_path), "HBB")
+    assert (found.transcripts, found.cds_length) == (2, 444)
+    for guide in found.guides:
+        assert guide.transcripts_hit == (2 if guide.cut < 62500 else 1)
+    alone = enumerate_guides(HBB, "HBB", "join(62187..62278,62409..62500)")
+    assert (alone.transcripts, {g.transcripts_hit for g in alone.guides}) == (1, {1})
+
+
+def test_known_variants_in_protospacer_or_pam_refuse_the_guide() -> None:
+    found = enumerate_guides(HBB, "HBB", variants=["62206A>T", "62500AA>A"])
+    for guide in found.guides:
+        low, high = guide.start - 3, guide.end
+        if guide.strand == "+":
+            low, high = guide.start, guide.end + 3
+        holds = low <= 62205 < high or (low < 62501 and high > 62499)
+        assert ("known_variant" in guide.refused_because) == holds
+    assert sum("known_variant" in g.refused_because for g in found.guides) > 5
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        ("62206C>T", "has A there"),
+        ("99999A>T", "outside the record"),
+        ("chr11:5A>T", "cannot be read"),
+    ],
+)
+def test_a_variant_that_does_not_fit_the_record_is_refused(variant: str, said: str) -> None:
+    for call in (enumerate_guides, parse_record):
+        with pytest.raises(ToolInputError, match=said) as caught:
+            call(HBB, "HBB", variants=[variant])
+        assert caught.value.code == "invalid_argument"

@@ -1,15 +1,18 @@
 """Scores against published examples and against sums worked out by hand from the papers' tables."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from biotools import ToolInputError
+from biotools import ToolInputError, samples
 from biotools.crispr import rule_set_3 as rs3
 from biotools.crispr.crisprscan import crisprscan
 from biotools.crispr.frameshift import predict_frameshift
 from biotools.crispr.on_target import GuideContext, score_on_target
 from biotools.crispr.packing import BASES, pack_text, unpack
 from biotools.crispr.site_scores import cfd_scores, mit_scores, mit_weights, specificity
+from biotools.records import load_record
 
 
 def codes(text: str) -> np.ndarray:
@@ -161,3 +164,26 @@ def test_frameshift_gives_the_paper_s_example() -> None:
 def test_frameshift_without_microhomology() -> None:
     result = predict_frameshift(10, "A" * 10 + "C" * 10)
     assert (result.out_of_frame_score, result.patterns) == (None, [])
+
+
+def test_frameshift_reads_the_record_itself() -> None:
+    hbb = str(samples.HBB_REGION)
+    sequence = load_record(hbb).sequence[62207 - 50 : 62207 + 50]
+    from_file = predict_frameshift(62207, file=hbb)
+    from_text = predict_frameshift(50, sequence.lower())
+    assert from_file.out_of_frame_score == from_text.out_of_frame_score
+    assert [p.left for p in from_file.patterns] == [p.left + 62157 for p in from_text.patterns]
+
+
+def test_frameshift_ends_at_a_letter_that_is_no_base(tmp_path: Path) -> None:
+    sequence = "ACGTTGCAAGGTCCATTGCAAGGTCCAT"
+    path = tmp_path / "n.fa"
+    path.write_text(f">n\n{'N' * 20}{sequence}{'N' * 20}\n")
+    found, plain = predict_frameshift(34, file=str(path)), predict_frameshift(14, sequence)
+    assert found.microhomology_score == plain.microhomology_score > 0
+
+
+@pytest.mark.parametrize("given", [{}, {"sequence": "ACGTACGTACGT", "file": "x.fa"}])
+def test_frameshift_wants_one_source(given: dict[str, str]) -> None:
+    with pytest.raises(ToolInputError, match="Exactly one"):
+        predict_frameshift(5, **given)
