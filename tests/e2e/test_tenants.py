@@ -14,7 +14,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from app.kernel.errors import Code
-from tests.e2e.platform import Doors, Finished, Person, Platform, doors
+from tests.e2e.platform import RECORD, Doors, Finished, Person, Platform, doors
 from tests.e2e.test_bad_input import assert_problem
 
 pytestmark = pytest.mark.anyio
@@ -59,8 +59,9 @@ async def test_the_owner_passes_where_bob_will_not(alices: Doors, hbb: Finished)
         f"/v1/files/{file}",
     ):
         assert (await alices.http.get(path)).status_code == 200
-    seen = await alices.call("sequence.parse_record", file=file, gene="HBB")
-    assert seen["target"]["gene"] == "HBB"
+    task = {"template": "crispr_knockout", "input": hbb.input}
+    key = {"Idempotency-Key": hbb.submitted["idempotency_key"]}
+    assert (await alices.http.post("/v1/jobs", json=task, headers=key)).status_code == 200
 
 
 def _without(told: dict[str, Any], *ids: str) -> str:
@@ -214,9 +215,11 @@ async def test_what_is_everybodys(bobs: Doors, alices: Doors) -> None:
 
 async def test_a_tool_call_is_charged_to_the_caller(bobs: Doors, bob: Person, books: Any) -> None:
     before = await books(bob)
+    file = await bobs.upload(RECORD.read_bytes())
+    assert (await bobs.call("sequence.parse_record", file=file))["id"] == "U01317.1"
     assert (await bobs.call("sequence.gc_content", sequence="GATTACA"))["length"] == 7
     after = await books(bob)
-    assert (after.available, after.captured) == (before.available - 10_000, 10_000)
+    assert (after.available, after.captured) == (before.available - 20_000, 20_000)
     assert (after.held, after.open_holds) == (0, 0)
 
 
