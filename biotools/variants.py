@@ -21,7 +21,7 @@ _PARTS = re.compile(r"(\d+)([ACGTacgt]+)>[ACGTacgt]+")
 def variant_spans(record: Record, variants: list[str]) -> list[tuple[int, int]]:
     """The bases that each variant changes, 0-based half-open on the forward strand.
 
-    Errors: invalid_argument, where the record has other bases than the variant says.
+    Errors: bad_location, where the record has other bases than the variant says.
     """
     return [_span(record, variant) for variant in variants]
 
@@ -30,14 +30,14 @@ def _span(record: Record, variant: str) -> tuple[int, int]:
     match = _PARTS.fullmatch(variant)
     if match is None:
         raise ToolInputError(
-            "invalid_argument", f"The variant {variant[:60]!r} cannot be read.", _HINT
+            "bad_location", f"The variant {variant[:60]!r} cannot be read.", _HINT
         )
     start, bases = int(match[1]) - 1, match[2].upper()
     found = record.sequence[start : start + len(bases)]
     if found != bases:
         said = f"the record has {found} there" if found else "it lies outside the record"
         raise ToolInputError(
-            "invalid_argument",
+            "bad_location",
             f"The variant {variant} does not fit {record.id}: {said}.",
             _HINT,
         )

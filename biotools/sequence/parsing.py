@@ -57,7 +57,7 @@ def parse_record(
 
     `gene` is matched against /gene, then /locus_tag, of the coding sequences; of several, the
     longest complete one is taken. A `location` replaces the annotation (needed for FASTA).
-    Each of `variants` is compared with the record: invalid_argument where it does not fit.
+    Each of `variants` is compared with the record: bad_location where it does not fit.
     """
     record = load_record(file)
     variant_spans(record, variants or [])

@@ -217,4 +217,4 @@ def test_a_variant_that_does_not_fit_the_record_is_refused(variant: str, said: s
     for call in (enumerate_guides, parse_record):
         with pytest.raises(ToolInputError, match=said) as caught:
             call(HBB, "HBB", variants=[variant])
-        assert caught.value.code == "invalid_argument"
+        assert caught.value.code == "bad_location"
