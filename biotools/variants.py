@@ -29,9 +29,7 @@ def variant_spans(record: Record, variants: list[str]) -> list[tuple[int, int]]:
 def _span(record: Record, variant: str) -> tuple[int, int]:
     match = _PARTS.fullmatch(variant)
     if match is None:
-        raise ToolInputError(
-            "bad_location", f"The variant {variant[:60]!r} cannot be read.", _HINT
-        )
+        raise ToolInputError("bad_location", f"The variant {variant[:60]!r} cannot be read.", _HINT)
     start, bases = int(match[1]) - 1, match[2].upper()
     found = record.sequence[start : start + len(bases)]
     if found != bases:

@@ -156,3 +156,14 @@ def test_what_cannot_be_a_donor_is_refused(
     with pytest.raises(ToolInputError, match=said) as caught:
         hdr_template(**given)
     assert caught.value.code == "invalid_argument"
+
+
+def test_the_verifier_names_what_it_cannot_read() -> None:
+    guide = guide_named("g023")
+    donors = [claim(guide, donor_of(guide))]
+    for location, code in ((None, "gene_not_found"), ("join(1..", "bad_location")):
+        with pytest.raises(ToolInputError) as caught:
+            check_donors(HBB, "BRCA2", donors, location)
+        assert caught.value.code == code
+    [elsewhere] = check_donors(HBB, "HBD", donors).checks
+    assert elsewhere.reason == "the cut lies in no coding sequence of the gene"
