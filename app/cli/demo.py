@@ -79,6 +79,9 @@ def _show_report(folder: Path, console: Console) -> None:
     from rich.markdown import Markdown
 
     text = (folder / "report.md").read_text(encoding="utf-8")
-    console.print(Markdown(text) if console.is_terminal else text, markup=False)
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        console.print(text, markup=False, soft_wrap=True)
     verdict = json.loads((folder / "report.json").read_text(encoding="utf-8"))["verdict"]
     console.print(f"Verdict: {verdict if isinstance(verdict, str) else json.dumps(verdict)}\n")
