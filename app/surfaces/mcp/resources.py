@@ -83,7 +83,7 @@ class Resources:
         for file in await self._ops.job_files(call.principal, job.job_id):
             if file.name == _REPORT:
                 return await self._contents(uri, file)
-        if job.final_output is None:
+        if not job.final_output:
             raise _missing(uri)
         return _text(uri, "application/json", orjson.dumps(job.final_output).decode())
 
