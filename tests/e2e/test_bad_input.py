@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from mcp.shared.exceptions import MCPError
 
 from app.kernel.errors import CODES, Code
 from tests.e2e.keeper import REQUEST_LIMIT, UPLOAD_LIMIT
@@ -121,6 +122,9 @@ async def test_a_bad_file_ends_the_job_with_its_code(way: Doors, bad: BadFile) -
     assert trace["events"][-1]["kind"] == "job.failed"
     assert trace["events"][-1]["data"]["error"]["code"] == bad.code.value
     assert (await way.get(f"/v1/jobs/{told['job_id']}/files"))["files"] == []
+    with pytest.raises(MCPError) as caught:
+        await way.mcp.read_resource(f"uaol://jobs/{told['job_id']}/report")
+    assert caught.value.error.data["code"] == "not_found"
 
 
 class BadRequest(NamedTuple):
