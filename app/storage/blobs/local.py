@@ -44,7 +44,9 @@ class LocalBlobs:
         """Store at most `limit` bytes, durable at return; see `BlobStore`."""
         draft = self._drafts / secrets.token_hex(16)
         try:
-            file = await _disk(_create, draft)
+            # Not in a thread: a caller cancelled meanwhile would leave the file open and in place.
+            with _faults():
+                file = _create(draft)
             with _closing(file):
                 blob = await _receive(file, chunks, limit)
                 await _disk(_make_durable, file)
