@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from app.wiring import opened
+from tests.conftest import cannot_run
 from tests.e2e import platform as e2e
 from tests.e2e.platform import Doors, Finished, Person, Platform
 
@@ -22,6 +24,15 @@ async def services(platform: Platform) -> AsyncIterator[Any]:
     """The modules over the server's own database, to make users and to read the books."""
     async with opened(platform.settings) as modules:
         yield modules
+
+
+@pytest.fixture
+async def sandboxed(platform: Platform) -> None:
+    """Only where code can be isolated."""
+    async with httpx2.AsyncClient(base_url=platform.url) as http:
+        health = (await http.get("/healthz")).json()
+    if not health["sandbox"]["is_up"]:
+        cannot_run("the sandbox does not work on this machine; `uaol doctor` says why")
 
 
 @pytest.fixture

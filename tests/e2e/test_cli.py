@@ -169,7 +169,8 @@ async def test_what_is_refused_ends_with_4(uaol: Uaol, pauper: Person, tmp_path:
         assert f"error [{code}] " in ended.stderr
 
 
-async def test_doctor(platform: Platform, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("sandboxed")
+async def test_doctor(platform: Platform) -> None:
     well = await run(environment(platform.folder / "home"), "doctor")
     found = re.findall(r"^(ok|NO) +(\S+)", well.stdout, re.MULTILINE)
     assert {"disk", "port", "hub", "sandbox", "server"} == {what for _, what in found}

@@ -54,6 +54,7 @@ async def test_it_succeeds_and_costs_its_quote(platform: Platform, hbb: Finished
     assert wallet["captured_micro"] == PRICE
 
 
+@pytest.mark.usefixtures("sandboxed")
 async def test_its_trace_is_whole(platform: Platform, hbb: Finished) -> None:
     async with doors(platform, hbb.owner) as way:
         trace = await way.call("bio_agent.stream_trace", job_id=hbb.job_id, max_events=1000)
