@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+
 from app.kernel.db import Database
 from app.kernel.embedded import EmbeddedHub, Hub, bootstrap
 from app.kernel.migrate import upgrade

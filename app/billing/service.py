@@ -1,6 +1,6 @@
 """Prices, holds and the wallet. Nothing here commits; the caller's unit of work does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from app.billing import store
@@ -17,6 +17,39 @@ from app.billing.types import (
 )
 from app.kernel.errors import AppError, Code
 from app.kernel.uow import UnitOfWork
+
+
+def _is_repeat(hold: Hold, earlier: Hold | None) -> bool:
+    return earlier is not None and (earlier.user_id, earlier.amount_micro) == (
+        hold.user_id,
+        hold.amount_micro,
+    )
+
+
+def fit(
+    holds: Sequence[Hold], available: Mapping[UUID, int]
+) -> tuple[list[Hold], dict[UUID, AppError]]:
+    """The holds that fit into the wallets one after the other, and why the others do not."""
+    free, fitting, refused = dict(available), [], {}
+    for hold in holds:
+        left = free.get(hold.user_id, 0)
+        if hold.amount_micro <= left:
+            free[hold.user_id] = left - hold.amount_micro
+            fitting.append(hold)
+        else:
+            refused[hold.hold_id] = insufficient(hold.amount_micro, left)
+    return fitting, refused
+
+
+def insufficient(needed_micro: int, available_micro: int) -> AppError:
+    """The error of a wallet that does not cover a price."""
+    return AppError(
+        Code.INSUFFICIENT_CREDITS,
+        f"This costs {credits_text(needed_micro)} credits and the wallet has"
+        f" {credits_text(available_micro)} free.",
+        hint="Top up the wallet, or wait for running jobs to release theirs.",
+        details={"needed_micro": needed_micro, "available_micro": available_micro},
+    )
 
 
 class Billing:
@@ -66,30 +99,32 @@ class Billing:
 
     async def hold(self, uow: UnitOfWork, hold: Hold) -> None:
         """Set credits aside, or raise `insufficient_credits`; repeating the id changes nothing."""
-        if (await self.hold_many(uow, [hold]))[0]:
-            return
-        wallet = await self.wallet(uow, hold.user_id)
-        raise AppError(
-            Code.INSUFFICIENT_CREDITS,
-            f"This costs {credits_text(hold.amount_micro)} credits and the wallet has"
-            f" {credits_text(wallet.available_micro)} free.",
-            hint="Top up the wallet, or wait for running jobs to release theirs.",
-            details={
-                "needed_micro": hold.amount_micro,
-                "available_micro": wallet.available_micro,
-            },
-        )
+        if (error := (await self.place(uow, [hold])).get(hold.hold_id)) is not None:
+            raise error
 
-    async def hold_many(self, uow: UnitOfWork, holds: Sequence[Hold]) -> list[bool]:
-        """Place holds in order; False for each one that its wallet does not cover."""
+    async def place(self, uow: UnitOfWork, holds: Sequence[Hold]) -> dict[UUID, AppError]:
+        """Set credits aside in the order given; returns the refused, each with its reason.
+
+        A hold that its wallet does not cover refuses itself only: later, smaller ones of the same
+        user are still placed. Repeating an id changes nothing.
+        """
+        if not holds:
+            return {}
         placed = await store.place_holds(uow, holds)
-        missing = [hold.hold_id for hold in holds if hold.hold_id not in placed]
-        earlier = await store.find_holds(uow, missing) if missing else {}
-        return [
-            hold.hold_id in placed
-            or earlier.get(hold.hold_id) == Hold(hold.hold_id, hold.user_id, hold.amount_micro)
-            for hold in holds
-        ]
+        left = [hold for hold in holds if hold.hold_id not in placed]
+        if not left:
+            return {}
+        earlier = await store.find_holds(uow, [hold.hold_id for hold in left])
+        left = [hold for hold in left if not _is_repeat(hold, earlier.get(hold.hold_id))]
+        free = await store.available(uow, {hold.user_id for hold in left})
+        fitting, refused = fit(left, free)
+        if fitting:
+            await store.place_holds(uow, fitting)
+        return refused
+
+    async def settle_many(self, uow: UnitOfWork, ends: Sequence[Settlement]) -> set[UUID]:
+        """End holds; return those ended now (one already ended is left as it was)."""
+        return await store.settle(uow, ends) if ends else set()
 
     async def settle(
         self, uow: UnitOfWork, hold_id: UUID, kind: SettlementKind, captured_micro: int = 0

@@ -3,7 +3,7 @@
 Lock order of every path: wallet rows by user id, then ledger rows by id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -80,6 +80,18 @@ async def place_holds(uow: UnitOfWork, holds: Sequence[Hold]) -> set[UUID]:
         },
     )
     return {row.hold_id for row in rows}
+
+
+async def available(uow: UnitOfWork, users: Collection[UUID]) -> dict[UUID, int]:
+    """What each user can still spend, in micro-credits; the rows stay locked."""
+    rows = await uow.execute(
+        """
+        select user_id, available_micro from app.wallet where user_id = any(:users)
+        order by user_id for update
+        """,
+        {"users": sorted(users)},
+    )
+    return {row.user_id: row.available_micro for row in rows}
 
 
 async def find_holds(uow: UnitOfWork, ids: Sequence[UUID]) -> dict[UUID, Hold]:

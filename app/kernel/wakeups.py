@@ -7,8 +7,8 @@ transactions that cause them, on a connection of their own, at most once per 5 m
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
 from typing import Any
+from weakref import WeakSet
 
 from psycopg import AsyncConnection, Error
 
@@ -18,13 +18,22 @@ _RETRY_S = 1.0
 _log = logging.getLogger(__name__)
 
 
+class Ticket:
+    """Notes whether its topic was woken since it was taken."""
+
+    __slots__ = ("__weakref__", "event")
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+
 class Wakeups:
     """Topics that tasks wait on. A waiter takes a ticket before it reads, so it misses nothing."""
 
     def __init__(self, dsn: str | None) -> None:
         self._dsn = dsn
-        self._versions: dict[str, int] = defaultdict(int)
-        self._events: dict[str, asyncio.Event] = {}
+        # Weak: a ticket that nobody holds any more is gone, and topics are without number.
+        self._tickets: dict[str, WeakSet[Ticket]] = {}
         self._pending: set[str] = set()
         self._dirty = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -46,34 +55,41 @@ class Wakeups:
                 await task
         self._tasks = []
 
-    def wake(self, topic: str) -> None:
-        """Wake the waiters of this process at once and those of others within about 5 ms."""
+    def wake(self, topic: str, *, is_local: bool = False) -> None:
+        """Wake the waiters of this process at once and those of others within about 5 ms.
+
+        `is_local` spares the others, who then find out when they look by themselves.
+        """
         self._wake_local(topic)
-        if self._tasks:
+        if self._tasks and not is_local:
             self._pending.add(topic)
             self._dirty.set()
 
-    def ticket(self, topic: str) -> int:
-        """The topic's version; pass it to `wait` after reading the state."""
-        return self._versions[topic]
+    def ticket(self, topic: str) -> "Ticket":
+        """Take one before reading the state; it notes every wake-up of the topic from now on."""
+        ticket = Ticket()
+        self._tickets.setdefault(topic, WeakSet()).add(ticket)
+        return ticket
 
-    async def wait(self, topic: str, ticket: int, timeout: float) -> bool:
+    async def wait(self, topic: str, ticket: "Ticket", timeout: float) -> bool:
         """Return True once the topic was woken after `ticket` was taken, False at the time-out."""
-        if self._versions[topic] != ticket:
-            return True
-        event = self._events.setdefault(topic, asyncio.Event())
         try:
-            # Not `wait_for`: before Python 3.12 it loses a cancel that comes with the event.
-            async with asyncio.timeout(timeout):
-                await event.wait()
+            await asyncio.wait_for(ticket.event.wait(), timeout)
         except TimeoutError:
             return False
+        finally:
+            self._drop(topic, ticket)
         return True
 
+    def _drop(self, topic: str, ticket: "Ticket") -> None:
+        if (known := self._tickets.get(topic)) is not None:
+            known.discard(ticket)
+            if not known:
+                del self._tickets[topic]
+
     def _wake_local(self, topic: str) -> None:
-        self._versions[topic] += 1
-        if (event := self._events.pop(topic, None)) is not None:
-            event.set()
+        for ticket in self._tickets.pop(topic, ()):
+            ticket.event.set()
 
     async def _forever(self, step: Any) -> None:
         while True:

@@ -1,28 +1,20 @@
 """The facade of jobs: submit, look, cancel, follow."""
 
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
-import orjson
-
-from app.billing import Billing, Hold
+from app.billing import Billing, Settlement
 from app.kernel.errors import AppError, Code
-from app.kernel.ids import new_id
 from app.kernel.principal import Principal
 from app.kernel.uow import Transactions, UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
+from app.orchestration.draft import Draft
 from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle, job_topic
 from app.orchestration.states import TERMINAL_EVENTS
-from app.orchestration.types import JobEvent, JobRequest, JobView, Submitted
+from app.orchestration.types import JobEvent, JobRequest, JobView, Lease, Submitted
 
 _ENDS = frozenset(TERMINAL_EVENTS.values())
-
-
-def _request_hash(request: JobRequest) -> bytes:
-    body = {"kind": request.kind, "definition": dict(request.definition)}
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 class Jobs:
@@ -48,31 +40,37 @@ class Jobs:
         The same idempotency key with the same request gives the same job; with another request
         it raises `idempotency_mismatch`. Raises `insufficient_credits` and leaves no job.
         """
-        digest = _request_hash(request)
-        job_id = new_id()
-        if not await store.insert_job(uow, job_id, request, digest):
-            return Submitted(await self._earlier(uow, request, digest), is_new=False)
-        await self._billing.hold(uow, Hold(job_id, request.user_id, request.price.amount_micro))
-        await store.enqueue(uow, job_id, request)
-        job = await self.get(uow, job_id)
-        data = {"kind": request.kind, "price_micro": request.price.amount_micro}
-        await self._lifecycle.append(uow, job, "job.queued", data)
-        uow.after_commit(lambda: self._wakeups.wake(JOBS_TOPIC))
-        return Submitted(job, is_new=True)
+        result = (await self.submit_many(uow, [request]))[0]
+        if isinstance(result, AppError):
+            raise result
+        return result
 
-    async def _earlier(self, uow: UnitOfWork, request: JobRequest, digest: bytes) -> JobView:
-        assert request.idempotency_key is not None
-        found = await store.find_by_key(uow, request.user_id, request.idempotency_key)
-        if found is None:
-            raise AppError(Code.CONFLICT, "A request with this key is being handled; try again.")
-        if found[1] != digest:
-            raise AppError(
-                Code.IDEMPOTENCY_MISMATCH,
-                "This idempotency key was used with another request.",
-                hint="Use a new key for a new request.",
-                details={"job_id": str(found[0])},
-            )
-        return await self.get(uow, found[0])
+    async def submit_many(
+        self, uow: UnitOfWork, requests: Sequence[JobRequest]
+    ) -> list[Submitted | AppError]:
+        """Queue jobs in the order given, each under the rules of `submit` for itself."""
+        draft = Draft(requests)
+        await self._resolve(uow, draft, draft.keyed())
+        refusals = await self._billing.place(uow, draft.holds())
+        draft.refuse(refusals)
+        made = await store.insert_jobs(uow, draft.rows())
+        if late := draft.accept(made):
+            # Another transaction took the key between the look-up and the insert.
+            await self._billing.settle_many(uow, [Settlement(one, "released") for one in late])
+            await self._resolve(uow, draft, draft.keyed())
+        if made:
+            uow.after_commit(lambda: self._wakeups.wake(JOBS_TOPIC))
+        return draft.results()
+
+    async def _resolve(
+        self, uow: UnitOfWork, draft: Draft, keys: Sequence[tuple[UUID, str]]
+    ) -> None:
+        if not keys:
+            return
+        for key, (job_id, digest) in (await store.find_by_keys(uow, keys)).items():
+            job = await store.get(uow, job_id, key[0])
+            assert job is not None
+            draft.repeat(key, job, digest)
 
     async def get(self, uow: UnitOfWork, job_id: UUID) -> JobView:
         """A job of the principal's user, or `not_found`."""
@@ -90,14 +88,15 @@ class Jobs:
     async def cancel(self, uow: UnitOfWork, job_id: UUID) -> JobView:
         """Cancel a job: at once if it waits, at its next step if it runs."""
         job = await self.get(uow, job_id)
-        is_leased = await store.lock_queued(uow, job_id, job.user_id)
-        if is_leased is None:
+        queued = await store.lock_queued(uow, job_id, job.user_id)
+        if queued is None:
             raise AppError(Code.JOB_FINISHED, f"Job {job_id} has ended as {job.status}.")
+        is_leased, attempt = queued
         if is_leased:
             await store.request_cancel(uow, job_id)
             uow.after_commit(lambda: self._wakeups.wake(CANCELS_TOPIC))
         else:
-            await self._lifecycle.cancel(uow, job)
+            await self._lifecycle.cancel(uow, Lease(job, attempt, 0, True))
         return await self.get(uow, job_id)
 
     async def events(
@@ -105,9 +104,7 @@ class Jobs:
     ) -> Sequence[JobEvent]:
         """A page of the trace, in order, at most 1,000 lines; `not_found` if not the user's."""
         await self.get(uow, job_id)
-        return await store.events(
-            uow, job_id, uow.principal.user_id, after_seq, max(1, min(limit, 1000))
-        )
+        return await store.events(uow, job_id, after_seq, max(1, min(limit, 1000)))
 
     async def follow(
         self, principal: Principal, job_id: UUID, after_seq: int = 0

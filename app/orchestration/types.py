@@ -87,6 +87,21 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """How a leased job ended; only a success is charged."""
+
+    lease: Lease
+    status: str
+    output: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def charged_micro(self) -> int:
+        """What the job costs."""
+        return self.lease.job.price_micro if self.status == "Success" else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A file a handler leaves behind: its bytes are stored, the row comes with the job's end."""
 

@@ -178,7 +178,7 @@ class Worker:
 
     async def _cancel(self, lease: Lease) -> str:
         async with self._transactions.begin(SERVICE) as uow:
-            await self._lifecycle.cancel_running(uow, lease)
+            await self._lifecycle.cancel(uow, lease)
         return "Cancelled"
 
     async def _stopped(self, lease: Lease, context: RunContext) -> None:

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.billing import Billing, Hold, credits_text, to_micro
 from app.kernel.db import Database
 from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.books import assert_balanced
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +109,18 @@ async def test_a_batch_refuses_only_what_its_own_wallet_does_not_cover(
     ]
     async with database.begin(SERVICE) as uow:
         await billing.open_wallet(uow, poor)
-        assert await billing.hold_many(uow, holds) == [True, False, False]
+        refused = await billing.place(uow, holds)
+    assert set(refused) == {holds[1].hold_id, holds[2].hold_id}
+
+
+async def test_a_refused_large_hold_does_not_shadow_a_later_small_one(
+    database: Database, billing: Billing, user: UUID
+) -> None:
+    holds = [Hold(new_id(), user, to_micro(amount)) for amount in (6, 6, 3, 1)]
+    async with database.begin(SERVICE) as uow:
+        refused = await billing.place(uow, holds)
+    assert set(refused) == {holds[1].hold_id}
+    assert await _wallet(database, billing, user) == (0, to_micro(10), 0)
 
 
 async def test_parallel_holds_never_overdraw(
