@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     link_ttl: int = Field(900, description="Seconds a signed download link is valid.")
 
     worker_concurrency: int = Field(4, description="Jobs one worker runs at once.")
+    lane_capacity: int = Field(1000, description="Single-tool jobs one worker holds at once.")
     lease_seconds: float = Field(30.0, description="A job's lease; renewed at a third of it.")
     poll_seconds: float = Field(1.0, description="Longest wait for work when no wake-up arrives.")
     max_attempts: int = Field(5, description="Runs of a job before it is put aside as Dead.")

@@ -1,6 +1,7 @@
 """Orchestration: durable jobs, their queue, their worker and their trace."""
 
 from app.orchestration.context import RunContext
+from app.orchestration.intake import Intake
 from app.orchestration.lifecycle import Lifecycle
 from app.orchestration.service import Jobs
 from app.orchestration.types import (
@@ -18,6 +19,7 @@ from app.orchestration.worker import Worker
 
 __all__ = [
     "Artifact",
+    "Intake",
     "JobContext",
     "JobEvent",
     "JobHandler",

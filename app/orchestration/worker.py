@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import socket
 import time
 from collections.abc import Mapping
@@ -20,11 +19,12 @@ from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.context import RunContext
+from app.orchestration.lane import FastLane
 from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle
+from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import JobHandler, Lease, Outcome
 from app.proxy import ToolProxy
 
-_LONGEST_DELAY_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
@@ -68,10 +68,19 @@ class Worker:
         self._runs: dict[tuple[UUID, int], _Run] = {}
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self.is_ready = False
+        self._lane = FastLane(
+            transactions=transactions,
+            wakeups=wakeups,
+            lifecycle=lifecycle,
+            proxy=proxy,
+            settings=settings,
+            worker=self._name,
+        )
 
     async def run(self) -> None:
         """Work until cancelled; then stop the running jobs and give their leases back."""
         heartbeat = asyncio.create_task(self._heartbeat(), name="worker-heartbeat")
+        lane = asyncio.create_task(self._lane.run(), name="worker-lane")
         try:
             while True:
                 ticket = self._wakeups.ticket(JOBS_TOPIC)
@@ -80,9 +89,9 @@ class Worker:
         finally:
             self.is_ready = False
             heartbeat.cancel()
+            lane.cancel()
             await self._stop_runs()
-            with contextlib.suppress(asyncio.CancelledError):
-                await heartbeat
+            await asyncio.gather(heartbeat, lane, return_exceptions=True)
 
     async def _claim(self) -> int:
         free = self._settings.worker_concurrency - len(self._runs)
@@ -144,7 +153,7 @@ class Worker:
         reason = _reason(error)
         if reason.code is Code.LEASE_LOST:
             raise reason
-        if isinstance(error, AppError) and not error.is_retryable:
+        if isinstance(error, AppError) and is_final(error):
             return await self._finish(lease, Outcome(False, {}, error))
         _log.warning(
             "run failed",
@@ -153,9 +162,9 @@ class Worker:
         )
         if lease.failures + 1 >= self._settings.max_attempts:
             return await self._bury(lease, reason)
-        delay = self._settings.backoff_seconds * 2**lease.failures * random.uniform(0.75, 1.25)
+        delay = delay_of(lease.failures, self._settings.backoff_seconds)
         async with self._transactions.begin(SERVICE) as uow:
-            await self._lifecycle.retry(uow, lease, reason, min(delay, _LONGEST_DELAY_S))
+            await self._lifecycle.retry(uow, lease, reason, delay)
         return "Retrying"
 
     async def _finish(self, lease: Lease, outcome: Outcome) -> str:
@@ -166,12 +175,7 @@ class Worker:
         return "Success" if outcome.is_success else "Failed"
 
     async def _bury(self, lease: Lease, cause: AppError) -> str:
-        error = AppError(
-            Code.ATTEMPTS_EXHAUSTED,
-            f"The job failed {self._settings.max_attempts} times; nothing was charged.",
-            hint="The cause is in `details`; submit the job again once it is mended.",
-            details={"cause": cause.as_dict()},
-        )
+        error = buried(self._settings.max_attempts, cause)
         async with self._transactions.begin(SERVICE) as uow:
             await self._lifecycle.bury(uow, lease, error)
         return "Dead"
@@ -195,7 +199,8 @@ class Worker:
             await self._wakeups.wait(CANCELS_TOPIC, ticket, self._settings.lease_seconds / 3)
 
     async def _renew(self) -> None:
-        held = {run.lease.job_id: run.lease.attempt for run in self._runs.values()}
+        fast = self._lane.held()
+        held = {run.lease.job_id: run.lease.attempt for run in self._runs.values()} | fast
         try:
             async with self._transactions.begin(SERVICE) as uow:
                 depth, age = await store.queue_depth(uow)
@@ -204,6 +209,9 @@ class Worker:
             _log.warning("cannot renew leases", extra={"reason": error.message})
             return
         self._metrics.observe_queue(depth, age)
+        for job_id in fast.keys() & self._lane.held().keys():
+            if alive.get(job_id, True):
+                self._lane.stop(job_id, is_cancelled=job_id in alive)
         for job_id, attempt in held.items():
             run = self._runs.get((job_id, attempt))
             if run is not None and alive.get(job_id, True):

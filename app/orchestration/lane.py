@@ -1,0 +1,187 @@
+"""The fast lane: jobs that are a single tool call, claimed and ended in batches.
+
+One transaction ends what has finished and claims what comes next; while it commits, the calls
+of the batch before run. Such a job has no trace of its own beyond its row, and pays for none.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from app.kernel.errors import AppError, Code
+from app.kernel.principal import SERVICE, Principal, Scope
+from app.kernel.settings import Settings
+from app.kernel.uow import Transactions
+from app.kernel.wakeups import Wakeups
+from app.orchestration import store
+from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
+from app.orchestration.retries import buried, delay_of, is_final
+from app.orchestration.types import End, Lease
+from app.proxy import ToolCall, ToolProxy, ToolResult
+
+KIND = "tool"
+_BATCH = 500
+_SCOPES = frozenset({Scope.TOOLS, Scope.FILES})
+_log = logging.getLogger(__name__)
+
+
+class FastLane:
+    """Runs single-tool jobs of any number of users; part of a worker."""
+
+    def __init__(
+        self,
+        *,
+        transactions: Transactions,
+        wakeups: Wakeups,
+        lifecycle: Lifecycle,
+        proxy: ToolProxy,
+        settings: Settings,
+        worker: str,
+    ) -> None:
+        self._transactions = transactions
+        self._wakeups = wakeups
+        self._lifecycle = lifecycle
+        self._proxy = proxy
+        self._settings = settings
+        self._worker = worker
+        self._running: dict[UUID, tuple[Lease, asyncio.Task[None]]] = {}
+        self._ends: deque[End] = deque()
+        self._has_ends = asyncio.Event()
+        self._writing: set[UUID] = set()
+
+    def held(self) -> dict[UUID, int]:
+        """The leases to renew: jobs that run, by fencing token."""
+        return {job_id: lease.attempt for job_id, (lease, _) in self._running.items()}
+
+    def stop(self, job_id: UUID, *, is_cancelled: bool) -> None:
+        """A job's lease is lost, or its owner cancelled it."""
+        lease, task = self._running.pop(job_id)
+        task.cancel()
+        if is_cancelled:
+            self._end(self._cancelled(lease))
+
+    async def run(self) -> None:
+        """Work until cancelled; then give the leases of unfinished jobs back."""
+        try:
+            while True:
+                ticket = self._wakeups.ticket(JOBS_TOPIC)
+                if not await self._turn():
+                    await self._wait(ticket)
+        finally:
+            await self._give_back()
+
+    async def _turn(self) -> int:
+        """One transaction: end what has finished, claim what comes next."""
+        ends = [self._ends.popleft() for _ in range(min(len(self._ends), _BATCH))]
+        self._has_ends.clear()
+        room = self._settings.lane_capacity - len(self._running) - len(self._ends)
+        if not ends and room <= 0:
+            return 0
+        try:
+            leases = await self._write(ends, min(room, _BATCH))
+        except AppError as error:
+            _log.warning("cannot end or claim jobs", extra={"reason": error.message})
+            self._ends.extendleft(reversed(ends))
+            return 0
+        for lease in leases:
+            self._start(lease)
+        return len(leases) + len(self._ends)
+
+    async def _write(self, ends: list[End], room: int) -> list[Lease]:
+        async with self._transactions.begin(SERVICE) as uow:
+            if ends:
+                await self._lifecycle.finish_many(uow, ends)
+            if room <= 0:
+                return []
+            return await store.claim(uow, [KIND], room, self._settings.lease_seconds, self._worker)
+
+    async def _wait(self, ticket: Any) -> None:
+        woken = asyncio.create_task(
+            self._wakeups.wait(JOBS_TOPIC, ticket, self._settings.poll_seconds)
+        )
+        ended = asyncio.create_task(self._has_ends.wait())
+        _, pending = await asyncio.wait({woken, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+
+    def _start(self, lease: Lease) -> None:
+        if lease.is_cancel_requested:
+            self._end(self._cancelled(lease))
+        elif lease.failures >= self._settings.max_attempts:
+            cause = AppError(Code.LEASE_LOST, "Its workers died while they ran it.")
+            error = buried(self._settings.max_attempts, cause)
+            self._end(End(lease, "Dead", error=error.as_dict()))
+        else:
+            self._running[lease.job_id] = (lease, asyncio.create_task(self._call(lease)))
+
+    async def _call(self, lease: Lease) -> None:
+        job = lease.job
+        principal = Principal("user", job.user_id, job.project_id, _SCOPES)
+        try:
+            result = await self._proxy.call(
+                ToolCall(
+                    principal,
+                    job.definition["tool"],
+                    job.definition["arguments"],
+                    str(job.job_id),
+                    job.job_id,
+                )
+            )
+            end = End(lease, "Success", output_of(result)) if result.error is None else None
+            error = result.error
+        except AppError as raised:
+            end, error = None, raised
+        except Exception as raised:  # noqa: BLE001 - the border of foreign code
+            _log.warning("tool call failed", exc_info=raised)
+            end, error = None, AppError(Code.INTERNAL, f"The call failed: {type(raised).__name__}.")
+        if end is None:
+            assert error is not None
+            end = await self._failed(lease, error)
+        self._running.pop(lease.job_id, None)
+        if end is not None:
+            self._end(end)
+
+    async def _failed(self, lease: Lease, error: AppError) -> End | None:
+        """The end of a failed call, or None if it is tried again."""
+        limit = self._settings.max_attempts
+        if is_final(error):
+            return End(lease, "Failed", error=error.as_dict())
+        if lease.failures + 1 >= limit:
+            return End(lease, "Dead", error=buried(limit, error).as_dict())
+        delay = delay_of(lease.failures, self._settings.backoff_seconds)
+        async with self._transactions.begin(SERVICE) as uow:
+            await self._lifecycle.retry(uow, lease, error, delay)
+        return None
+
+    def _cancelled(self, lease: Lease) -> End:
+        error = AppError(Code.JOB_CANCELLED, "The job was cancelled by its owner.")
+        return End(lease, "Cancelled", error=error.as_dict())
+
+    def _end(self, end: End) -> None:
+        self._ends.append(end)
+        self._has_ends.set()
+
+    async def _give_back(self) -> None:
+        running = list(self._running.values())
+        self._running.clear()
+        for _, task in running:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+        try:
+            async with self._transactions.begin(SERVICE) as uow:
+                if self._ends:
+                    await self._lifecycle.finish_many(uow, list(self._ends))
+                for lease, _ in running:
+                    await store.give_back(
+                        uow, lease.job_id, lease.attempt, delay_s=0, is_failure=False
+                    )
+        except AppError as error:
+            _log.warning("leases run out by themselves", extra={"reason": error.message})
+
+
+def output_of(result: ToolResult) -> Mapping[str, Any]:
+    """What a single-tool job leaves behind: the tool's structured answer, else its content."""
+    return result.structured if result.structured is not None else {"content": result.content}
