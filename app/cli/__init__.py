@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import click
+import orjson
 from rich.console import Console
 
 from app import __version__
@@ -17,6 +18,7 @@ from app.kernel.errors import AppError, Code
 _RUN_FAILED = {Code.CHECK_FAILED, Code.NO_GUIDE, Code.ATTEMPTS_EXHAUSTED, Code.JOB_CANCELLED}
 _FIRST_SERVER_ERROR = 500
 _PIPE_WIDTH = 240
+_SHOWN = 600
 
 
 def make_console(*, is_error: bool = False) -> Console:
@@ -49,13 +51,16 @@ def show_error(error: AppError) -> None:
     console.print(error.message, markup=False, soft_wrap=True)
     if error.hint:
         console.print(f"  {error.hint}", markup=False, style="dim", soft_wrap=True)
+    for name, value in error.details.items():
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+        console.print(f"  {name}: {shown}", markup=False, style="dim", soft_wrap=True)
 
 
 class _Commands(click.Group):
     """Loads a command's module when the command is used, so that help is instant."""
 
-    _MODULES = ("serve", "task", "tools", "demo", "doctor", "keys")
-    _NAMES = ("serve", "up", "worker", "migrate", "demo", "doctor", "task", "tools", "key")
+    _NAMES = ("demo", "up", "task", "tools", "key", "doctor", "serve", "worker", "migrate")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -63,20 +68,25 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        from app.cli import demo, doctor, keys, serve, task, tools
+        match cmd_name:
+            case "demo":
+                from app.cli.demo import demo as command
+            case "doctor":
+                from app.cli.doctor import doctor as command
+            case "task":
+                from app.cli.task import task as command
+            case "tools":
+                from app.cli.tools import tools as command
+            case "key":
+                from app.cli.keys import key as command
+            case "serve" | "up" | "worker" | "migrate":
+                from app.cli import serve
 
-        known: dict[str, click.Command] = {
-            "serve": serve.serve,
-            "up": serve.up,
-            "worker": serve.worker,
-            "migrate": serve.migrate,
-            "demo": demo.demo,
-            "doctor": doctor.doctor,
-            "task": task.task,
-            "tools": tools.tools,
-            "key": keys.key,
-        }
-        return known.get(cmd_name)
+                known: dict[str, click.Command] = serve.COMMANDS
+                return known[cmd_name]
+            case _:
+                return None
+        return command
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

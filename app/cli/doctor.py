@@ -46,8 +46,22 @@ def _port(settings: Settings) -> Finding:
     try:
         bind(settings.host, settings.port).close()
     except AppError as error:
+        if _is_ours(settings):
+            return Finding("port", True, f"{settings.host}:{settings.port} is this platform's")
         return Finding("port", False, error.message, error.hint or "")
     return Finding("port", True, f"{settings.host}:{settings.port} is free")
+
+
+def _is_ours(settings: Settings) -> bool:
+    """Whether the one who listens on the port is a server of this platform."""
+    import httpx2
+
+    url = f"http://{settings.host}:{settings.port}/healthz"
+    try:
+        body = httpx2.get(url, timeout=2.0, trust_env=False).json()
+    except (httpx2.HTTPError, ValueError):
+        return False
+    return isinstance(body, dict) and "hub" in body
 
 
 def _sandbox(services: Any) -> Finding:

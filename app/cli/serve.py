@@ -167,3 +167,6 @@ def migrate(is_bootstrap: bool) -> None:
 
     run_async(work())
     make_console().print("The database is at the newest revision.")
+
+
+COMMANDS = {"serve": serve, "up": up, "worker": worker, "migrate": migrate}

@@ -76,7 +76,7 @@ class Lifecycle:
         """End a run with its files, or raise `lease_lost`."""
         error = None if outcome.error is None else outcome.error.as_dict()
         status = "Success" if outcome.is_success else "Failed"
-        await self._end(uow, End(lease, status, outcome.output, error))
+        await self._end(uow, End(lease, status, outcome.output or None, error))
         for artifact in outcome.files:
             await self._storage.attach(
                 uow,

@@ -66,7 +66,8 @@ held as (
   where q.job_id = e.job_id and q.attempt = e.attempt
   returning q.job_id)
 update app.processing_jobs j
-set status = e.status, end_time = now(), final_output = e.output, error = e.error
+set status = e.status, end_time = now(), attempt = e.attempt, final_output = e.output,
+  error = e.error
 from ended e join held using (job_id)
 where j.job_id = e.job_id and j.end_time is null
 returning j.job_id

@@ -41,6 +41,8 @@ class ProcessingJobRow(Base):
             unique=True,
             postgresql_where=text("idempotency_key is not null"),
         ),
+        # Room for the one update, so that it stays on its page.
+        {"postgresql_with": {"fillfactor": 70}},
     )
     job_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
@@ -54,6 +56,7 @@ class ProcessingJobRow(Base):
     request_hash: Mapped[bytes] = mapped_column(LargeBinary)
     start_time: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
     end_time: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
     final_output: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 

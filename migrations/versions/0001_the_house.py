@@ -203,11 +203,13 @@ def upgrade() -> None:
     sa.Column('request_hash', sa.LargeBinary(), nullable=False),
     sa.Column('start_time', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.Column('end_time', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('attempt', sa.Integer(), server_default=sa.text('0'), nullable=False),
     sa.Column('final_output', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
     sa.Column('error', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
     sa.CheckConstraint("status in ('Queued', 'Running', 'Retrying', 'Waiting', 'Success', 'Failed', 'Cancelled', 'Dead')", name=op.f('ck_processing_jobs_status')),
     sa.PrimaryKeyConstraint('job_id', name=op.f('pk_processing_jobs')),
-    schema='app'
+    schema='app',
+    postgresql_with={'fillfactor': 70}
     )
     op.execute('alter table app.processing_jobs enable row level security')
     op.execute('alter table app.processing_jobs force row level security')

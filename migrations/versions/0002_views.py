@@ -23,7 +23,7 @@ select j.job_id, j.user_id, j.project_id, j.kind, j.workflow_definition,
     when q.lease_until > now() then 'Running'
     when q.failures > 0 or q.attempt > 0 then 'Retrying'
     else j.status end as status,
-  j.price_micro, s.captured_micro as charged_micro, coalesce(q.attempt, 0) as attempt,
+  j.price_micro, s.captured_micro as charged_micro, coalesce(q.attempt, j.attempt) as attempt,
   j.start_time, j.end_time, j.final_output, j.error
 from app.processing_jobs j
 left join app.job_queue q using (job_id)

@@ -46,7 +46,9 @@ async def _on_misfit(request: Request, error: Exception) -> JSONResponse:
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path
-    response = problem(translated(error, request.method, path), path, error.status_code)
+    # One code has one status: a body that cannot be read is `invalid_input` like any other.
+    status = None if error.status_code == HTTPStatus.BAD_REQUEST else error.status_code
+    response = problem(translated(error, request.method, path), path, status)
     for name, value in (error.headers or {}).items():
         response.headers.setdefault(name, value)
     return response
