@@ -51,15 +51,41 @@ class ScriptedHandler:
 
 @dataclass
 class ScriptedTools:
-    """A proxy that answers with what a test sets."""
+    """A proxy that answers with what a test sets, at once or when the test lets it go on."""
 
     answer: Mapping[str, Any] | AppError = field(default_factory=dict)
     calls: list[ToolCall] = field(default_factory=list)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: asyncio.Event | None = None
+    late: Mapping[str, Any] | None = None
+
+    def hold(self) -> asyncio.Event:
+        """Stop calls from now on; gives the event of the first one that came."""
+        self.gate, self.reached = asyncio.Event(), asyncio.Event()
+        return self.reached
+
+    def go(self) -> None:
+        """Let held calls, and all later ones, go on."""
+        if self.gate is not None:
+            self.gate.set()
+        self.gate = None
+
+    def detach(self, late: Mapping[str, Any]) -> asyncio.Event:
+        """Let later calls through; the held one answers `late` once the event is set."""
+        gate, self.gate, self.late = self.gate, None, late
+        assert gate is not None
+        return gate
 
     async def call(self, call: ToolCall) -> ToolResult:
         self.calls.append(call)
-        error = self.answer if isinstance(self.answer, AppError) else None
-        structured = None if error else dict(self.answer)  # type: ignore[arg-type]
+        answer: Mapping[str, Any] | AppError | None = None
+        if (gate := self.gate) is not None:
+            self.reached.set()
+            await gate.wait()
+            answer = self.late
+        answer = self.answer if answer is None else answer
+        error = answer if isinstance(answer, AppError) else None
+        structured = None if isinstance(answer, AppError) else dict(answer)
         usage = Usage(call.name, "0" * 64, 1, 2, 3)
         return ToolResult(structured, [], error is not None, error, usage)
 
