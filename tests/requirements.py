@@ -1,0 +1,168 @@
+"""What is demanded of the platform, and the tests that prove it; checked in both directions.
+
+`PROOFS` maps a demand's id to (demand, proofs). A proof is a test file, or `file::test`. A demand
+that is not met in full says so in `OPEN`. `tests/architecture/test_requirements.py` refuses a proof
+that does not exist, and a file of end-to-end, fault or security tests that proves no demand.
+"""
+
+from typing import NamedTuple
+
+
+class Demand(NamedTuple):
+    """One demand and its proofs."""
+
+    text: str
+    proofs: tuple[str, ...]
+
+
+def _of(text: str, *proofs: str) -> Demand:
+    return Demand(text, proofs)
+
+
+PROOFS: dict[str, Demand] = {
+    "main-job": _of(
+        "A knockout of HBB over MCP succeeds, is charged its quote and leaves nine files.",
+        "e2e/test_knockout.py",
+    ),
+    "commands": _of(
+        "The command line has live progress, clean stdout for scripts and exit codes.",
+        "e2e/test_cli.py",
+    ),
+    "hub-robust": _of(
+        "The embedded hub survives kills, stale files, a second process; clear errors otherwise.",
+        "kernel/test_embedded.py",
+    ),
+    "hub-never-trust": _of(
+        "Never trust over TCP.",
+        "kernel/test_embedded.py::test_tcp_asks_for_the_password",
+        "kernel/test_embedded.py::test_another_user_is_refused_even_at_an_open_socket",
+    ),
+    "migrations": _of(
+        "Bootstrap and migrations run as a non-superuser on PostgreSQL 16 and 18.",
+        "kernel/test_bootstrap.py",
+        "kernel/test_migrations.py",
+    ),
+    "seed-names": _of(
+        "Tables, columns and states keep the names of the seed data model.",
+        "architecture/test_tables.py::test_published_names_are_kept",
+        "architecture/test_tables.py::test_published_states_are_kept",
+    ),
+    "rls": _of(
+        "Row-level security is forced on every table; another tenant sees and changes nothing.",
+        "security/test_tenants_sql.py",
+        "architecture/test_tables.py",
+        "surfaces/test_tenants.py",
+        "e2e/test_tenants.py",
+    ),
+    "problem-json": _of(
+        "Every HTTP error is RFC 9457 problem JSON with a stable code; MCP carries the same code.",
+        "surfaces/test_http_errors.py",
+        "surfaces/test_mcp.py::test_errors_carry_the_codes_of_http",
+    ),
+    "api-keys": _of(
+        "API keys have scopes and expiry, can be revoked, are shown once and stored as hashes.",
+        "auth/test_auth.py",
+        "e2e/test_cli.py::test_the_key_is_shown_once",
+    ),
+    "ledger": _of(
+        "Hold at submit, capture on success, release on failure, exactly once, never negative.",
+        "billing/test_ledger.py",
+        "orchestration/test_jobs.py",
+        "orchestration/test_lane.py",
+    ),
+    "no-credits": _of(
+        "Not enough credits is a clear error and no job.",
+        "orchestration/test_jobs.py::test_without_credits_there_is_no_job",
+        "e2e/test_bad_input.py::test_no_credits",
+    ),
+    "registry": _of(
+        "Servers of mcp_config.yaml (Biomni's keys too); definitions pinned by hash.",
+        "registry/test_config.py",
+        "registry/test_registry.py",
+        "proxy/test_changes.py",
+    ),
+    "proxy": _of(
+        "One way to a tool: limits, schema, time-outs, size caps; servers kept warm, restarted.",
+        "proxy/test_calls.py",
+        "proxy/test_stdio.py",
+        "proxy/test_remote.py",
+    ),
+    "sandbox": _of(
+        "Code runs isolated or not at all.",
+        "sandbox/test_walls.py",
+        "sandbox/test_conformance.py",
+        "proxy/test_sandbox_tool.py::test_without_walls_nothing_runs",
+    ),
+    "resume": _of(
+        "kill -9 of the worker in each node: Success, charged once, no artifact twice.",
+        "faults/test_killed_worker.py",
+        "faults/test_killed_knockout.py",
+    ),
+    "jobs": _of(
+        "Lease with heartbeat and fencing token, retries, dead letter, cancel.",
+        "orchestration/test_jobs.py",
+        "orchestration/test_states.py",
+        "faults/test_races.py",
+        "faults/test_restart.py",
+    ),
+    "roles": _of(
+        "Roles with hand-offs as events; the coder tries again when the evaluator refuses.",
+        "agents/test_runner.py",
+        "agents/test_routing.py",
+    ),
+    "paralog": _of(
+        "Guides that hit HBD are not chosen; ranking by score alone is refused with the reason.",
+        "agents/test_knockout.py",
+        "e2e/test_knockout.py::test_the_best_scored_guides_cut_elsewhere_and_are_not_chosen",
+    ),
+    "other-road": _of(
+        "The evaluator recomputes by other code; an independent script agrees.",
+        "biotools/test_verify.py",
+        "biotools/test_verify_recount.py",
+        "e2e/test_knockout.py::test_an_independent_script_finds_the_guides_clean",
+    ),
+    "scan-exact": _of(
+        "The off-target scan is exact up to four mismatches at NGG, NAG and NGA.",
+        "biotools/test_off_targets.py::test_equals_plain_reading",
+    ),
+    "report-schema": _of(
+        "report.json has a published JSON Schema.",
+        "agents/test_report.py::test_the_published_schema_is_that_of_the_models",
+        "e2e/test_knockout.py::test_the_report_keeps_its_schema",
+    ),
+    "reproducible": _of(
+        "The same input gives the same bytes, but for times.",
+        "agents/test_knockout.py::test_the_same_bytes_uploaded_again_give_the_same_bytes",
+        "e2e/test_knockout.py::test_its_files_are_the_same_by_every_way",
+    ),
+    "bad-input": _of(
+        "Each bad input has its own code; nothing is charged, nothing lost.",
+        "e2e/test_bad_input.py",
+        "faults/test_tool_faults.py",
+        "faults/test_disk_full.py",
+    ),
+    "client-leaves": _of(
+        "A client that goes away never kills a paid run.",
+        "surfaces/test_mcp.py::test_a_client_that_goes_away_does_not_stop_the_run",
+    ),
+    "walls": _of(
+        "The layers hold, and a planted violation of each contract is caught.",
+        "architecture/test_walls.py",
+    ),
+    "documented": _of(
+        "Every setting and every error code is documented.",
+        "architecture/test_docs.py",
+    ),
+}
+
+# Demands of the platform that are not met yet, so that nobody takes silence for proof.
+OPEN: dict[str, str] = {
+    "AR-402": "10,000 jobs a second: batching is in place, its bench is not.",
+    "AR-403": "10,000 concurrent connections: not measured.",
+    "AR-404": "95 % cache hits: look-ups are served from a snapshot in memory; no metric yet.",
+    "AR-405": "99.99 % uptime: not a property of one machine.",
+    "sign-in": "E-mail, WeChat and Google sign-in.",
+    "payments": "Stripe, WeChat Pay, Alipay, automatic payments.",
+    "knowledge": "Documents and know-how in pgvector.",
+    "web": "The web front end.",
+}
