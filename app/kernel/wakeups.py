@@ -74,7 +74,9 @@ class Wakeups:
     async def wait(self, topic: str, ticket: "Ticket", timeout: float) -> bool:
         """Return True once the topic was woken after `ticket` was taken, False at the time-out."""
         try:
-            await asyncio.wait_for(ticket.event.wait(), timeout)
+            # Not `wait_for`: before Python 3.12 it loses a cancel that comes with the event.
+            async with asyncio.timeout(timeout):
+                await ticket.event.wait()
         except TimeoutError:
             return False
         finally:
