@@ -25,7 +25,7 @@ from tests.faults.worker_process import (
     POINT,
     SIGNAL,
     Orders,
-    bare_services,
+    open_services,
     settings_of,
     start,
 )
@@ -100,10 +100,11 @@ class Platform:
         async with self.services.database.begin(SERVICE) as uow:
             return [tuple(row) for row in await uow.execute(query, params)]
 
-    async def events(self, job_id: UUID) -> list[tuple[Any, ...]]:
-        """The trace as (seq, kind, data)."""
-        query = "select seq, kind, data from app.job_events where job_id = :job order by seq"
-        return await self.rows(query, job=job_id)
+    async def events(self, job_id: UUID) -> list[tuple[int, str, dict[str, Any]]]:
+        """The trace as its owner reads it: (seq, kind, data)."""
+        async with self.services.database.begin(self.user) as uow:
+            lines = await self.services.jobs.events(uow, job_id, limit=1000)
+        return [(line.seq, line.kind, dict(line.data)) for line in lines]
 
     async def runs(self, job_id: UUID) -> list[tuple[Any, ...]]:
         """The finished roles as (role, attempt, status, run_id)."""
@@ -179,7 +180,7 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture
 async def platform(dsn: str, home: Path) -> AsyncIterator[Platform]:
-    async with bare_services(Settings(**settings_of(dsn, home)), dsn) as services:
+    async with open_services(Settings(**settings_of(dsn, home)), dsn) as services:
         made = Platform(services, dsn, home, await new_user(services))
         try:
             yield made

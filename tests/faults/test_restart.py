@@ -23,7 +23,7 @@ from app.orchestration import Jobs, Lifecycle
 from tests.books import assert_balanced
 from tests.faults.conftest import Platform, new_user, until
 from tests.faults.tiny import FILES, PRICE
-from tests.faults.worker_process import bare_services, settings_of
+from tests.faults.worker_process import open_services, settings_of
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +70,7 @@ def own_hub() -> Iterator[OwnHub]:
 @pytest.fixture
 async def own_platform(own_hub: OwnHub, home: Path) -> AsyncIterator[Platform]:
     dsn = own_hub.hub.dsn("app_backend")
-    async with bare_services(Settings(**settings_of(dsn, home)), dsn) as services:
+    async with open_services(Settings(**settings_of(dsn, home)), dsn) as services:
         platform = Platform(services, dsn, home, await new_user(services))
         yield platform
         await assert_balanced(services.database)

@@ -12,7 +12,7 @@ from app.registry import load_config
 from tests.books import assert_balanced
 from tests.faults.conftest import Platform, new_user, until
 from tests.faults.tiny import PRICE
-from tests.faults.worker_process import bare_services, settings_of
+from tests.faults.worker_process import open_services, settings_of
 from tests.proxy.harness import SERVERS
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ async def tooled(dsn: str, home: Path) -> AsyncIterator[Platform]:
     config.write_text(CONFIG.replace("HOME", str(home)))
     changes = {"backoff_seconds": 0.1, "tool_output_limit": 1_000_000, "mcp_config": config}
     settings = Settings(**settings_of(dsn, home, **changes))
-    async with bare_services(settings, dsn, load_config(config).servers) as services:
+    async with open_services(settings, dsn, load_config(config).servers) as services:
         platform = Platform(services, dsn, home, await new_user(services))
         yield platform
         await assert_balanced(services.database)

@@ -18,9 +18,9 @@ from typing import Any
 
 from app.agents import Templates
 from app.kernel.settings import Settings
-from app.registry import ServerConfig
+from app.registry import ServerConfig, load_config
 from app.surfaces.services import Services
-from app.wiring import HubAddress, build, running
+from app.wiring import HubAddress, build
 from tests.faults.tiny import NAME, Tiny
 from tests.faults.traps import Trap, trapped_worker
 
@@ -46,10 +46,10 @@ def settings_of(dsn: str, home: Path, **changes: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def bare_services(
+async def open_services(
     settings: Settings, dsn: str, servers: Sequence[ServerConfig] = ()
 ) -> AsyncIterator[Services]:
-    """The platform's modules with these tool servers and without a sandbox."""
+    """The platform's modules with these tool servers; the sandbox is not started."""
     services = build(settings, HubAddress(dsn, dsn, is_embedded=False), servers, has_worker=False)
     await services.wakeups.start()
     try:
@@ -67,15 +67,18 @@ async def _work(orders: Orders) -> None:
     settings = Settings(**orders.settings)
     trap = Trap(os.environ.get(POINT), int(os.environ.get(SIGNAL, signal.SIGKILL)))
     templates = Templates([Tiny(settings.home / "steps").template(), *Templates().all()])
-    is_bare = orders.template == NAME
-    opened = bare_services(settings, orders.dsn) if is_bare else running(settings, has_worker=False)
-    async with opened as services:
+    needs_tools = orders.template != NAME
+    servers = load_config(settings.mcp_config).servers if needs_tools else ()
+    async with open_services(settings, orders.dsn, servers) as services:
+        if needs_tools:
+            await services.sandbox.start()
         task = asyncio.create_task(
             trapped_worker(services, templates.get(orders.template), trap).run()
         )
         await stop.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await services.sandbox.close()
 
 
 def main(orders: Orders) -> None:
