@@ -147,8 +147,9 @@ class _Builder:
         if len(ordered) == len(edges):
             return ordered
         knots = graph.knots(sources)
-        for knot in knots:
-            names = graph.cycle(sources, knot)
+        written = list(edges)
+        found = [graph.cycle(sources, knot) for knot in knots]
+        for names in sorted(found, key=lambda names: written.index(names[0])):
             way = " -> ".join([*names, names[0]])
             self._note((*at, names[0]), "cycle", f"these nodes wait for each other: {way}.")
         stuck = set(edges) - set(ordered) - {name for knot in knots for name in knot}
@@ -160,7 +161,8 @@ class _Builder:
     # Nodes
 
     def _node(self, name: str, node: Node, at: _Place, view: _View) -> NodePlan:
-        self._size += view.times
+        if not isinstance(node, MapNode):
+            self._size += view.times
         uses = _Uses()
         plan = _KINDS[type(node)](self, node, at, view, uses)
         plan.name, plan.pointer = name, pointer_of(*at)

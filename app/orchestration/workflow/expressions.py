@@ -4,7 +4,9 @@ JMESPath (jmespath.org) cannot loop, but its lists can be doubled again and agai
 every value made is therefore paid from a `Budget`.
 """
 
+import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +22,10 @@ from app.orchestration.workflow import limits
 ROOTS = ("input", "steps", "item", "index", "parent")
 _ROOT_NAMES = ", ".join(ROOTS)
 _FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
+QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`"""
+"""What is quoted in JMESPath: raw strings, names, and JSON."""
+
+_QUOTED = re.compile(QUOTED, re.DOTALL)
 # The first child of these sees the whole scope, the others only what the first gave.
 _PROJECTIONS = frozenset(["projection", "filter_projection", "value_projection"])
 _NARROWING = _PROJECTIONS | {"subexpression", "pipe", "index_expression"}
@@ -160,6 +166,7 @@ def compile_expression(text: str) -> Expression:
     if len(stripped) > limits.EXPRESSION_CHARS:
         raise ExpressionError(f"An expression has at most {limits.EXPRESSION_CHARS} characters.")
     try:
+        _check_literals(stripped)
         tree = Parser().parse(stripped).parsed
     except _FAULTS as error:
         raise ExpressionError(f"{stripped[:200]!r}: {_first_line(error)}") from error
@@ -173,6 +180,17 @@ def compile_expression(text: str) -> Expression:
         tree,
         _plain_path(tree),
     )
+
+
+def _check_literals(text: str) -> None:
+    """JMESPath would take what is no JSON between backticks as a string, which hides mistakes."""
+    for quoted in _QUOTED.finditer(text):
+        if not quoted[0].startswith("`"):
+            continue
+        try:
+            json.loads(quoted[0][1:-1].replace("\\`", "`"))
+        except ValueError as error:
+            raise ExpressionError(f"{quoted[0][:60]} is no JSON; texts are in '...'.") from error
 
 
 def _first_line(error: Exception) -> str:

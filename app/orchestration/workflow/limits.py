@@ -6,7 +6,7 @@ NODES = 500
 DEPTH = 3
 """Maps around a node."""
 STEPS = 10_000
-"""Steps of one run at most: every node times the `max_items` of the maps around it."""
+"""Steps of one run at most: nodes other than maps, times `max_items` of the maps around them."""
 MAP_ITEMS = 1000
 JSON_DEPTH = 100
 EXPRESSION_CHARS = 4096

@@ -9,6 +9,7 @@ from app.orchestration.workflow.plan import NodePlan, Plan, ScopePlan
 from app.orchestration.workflow.steps import StepResult
 
 _STEP = re.compile(r"([a-z][a-z0-9_]*)((?:\[\d+\])*)")
+_EVERYTHING = "*"
 Results = Mapping[str, StepResult]
 
 
@@ -30,7 +31,11 @@ def keep_unaffected_by(plan: Plan, changed: Collection[str], results: Results) -
     if not changed:
         return dict(results)
     touched = {None, *changed}
-    readers = frozenset(node.name for node in plan.root.nodes if touched & node.inputs)
+    readers = frozenset(
+        node.name
+        for node in plan.root.nodes
+        if touched & node.inputs or (_EVERYTHING in changed and node.inputs)
+    )
     gone = readers | plan.root.after(readers)
     return {path: result for path, result in results.items() if _head(path) not in gone}
 
@@ -38,7 +43,7 @@ def keep_unaffected_by(plan: Plan, changed: Collection[str], results: Results) -
 def changed_fields(before: Any, after: Any) -> set[str]:
     """The top-level fields in which two inputs differ; `*` if they are not both objects."""
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
-        return set() if before == after else {"*"}
+        return set() if before == after else {_EVERYTHING}
     missing = object()
     names = before.keys() | after.keys()
     return {name for name in names if before.get(name, missing) != after.get(name, missing)}
@@ -101,11 +106,11 @@ def _is_kept(levels: list[_Level], path: str) -> bool:
         if not path.startswith(level.prefix):
             return True
         head = _head(path[len(level.prefix) :])
-        if head in level.gone or path in level.around:
+        if head in level.gone or path in level.around or path == level.path:
             return False
         if head != level.name or not _is_within(path, level.path):
             return True
-    # Inside the last part: the step itself and all that belongs to it.
+    # What belongs to the step itself.
     return False
 
 

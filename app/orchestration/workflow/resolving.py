@@ -19,15 +19,15 @@ def ready_step(node: NodePlan, path: str, scope: Scope) -> ReadyStep:
     """The step of a tool, agent or sandbox node. Raises `ExpressionError`."""
     budget = Budget()
     values = {name: scope.resolve(value, budget) for name, value in node.values.items()}
-    key = values.pop("key", None)
-    task = values.pop("task", None)
+    task = _text(values.pop("task"), "The task") if "task" in values else None
+    key = _key(values.pop("key", None))
     return ReadyStep(
         path=path,
         kind=node.kind,  # type: ignore[arg-type]  # only these kinds come here
         target=node.target,
         arguments=_arguments(node, values),
-        task=None if task is None else _text(task, "The task"),
-        key=None if key is None else _key(key),
+        task=task,
+        key=key,
         retry=node.retry,
         timeout_s=node.timeout_s,
     )

@@ -140,14 +140,20 @@ def _unfit(raw: Any) -> Iterator[Mistake]:
 
 def _shape(error: ValidationError) -> Iterator[Mistake]:
     for found in error.errors(include_url=False, include_context=False, include_input=False):
-        place, is_name = list(found["loc"]), False
-        if place and place[-1] == "[key]":
-            place.pop()
-            is_name = True
-        parts = [part for part in place if part not in TAGS]
+        parts = list(_place(found["loc"]))
+        is_name = found["loc"][-1:] == ("[key]",)
         code = "bad_name" if is_name else _CODES.get(found["type"], "invalid_value")
         words = _WORDS.get(code, found["msg"]).rstrip(".")
         yield Mistake(pointer_of(*parts), code, f"{words}.")
+
+
+def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
+    """The place in the JSON: pydantic's own words, the kind of a node and `[key]`, are left out."""
+    is_name = False
+    for part in location:
+        if is_name or (part not in TAGS and part != "[key]"):
+            yield part
+        is_name = part == "nodes" and not is_name
 
 
 def _unresolved(plan: Plan, tool: Resolve, template: Resolve) -> Iterator[Mistake]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from app.orchestration.workflow.expressions import (
+    QUOTED,
     Budget,
     Expression,
     ExpressionError,
@@ -19,8 +20,7 @@ from app.orchestration.workflow.expressions import (
 )
 
 OPEN, CLOSE = "${{", "}}"
-# What is quoted in JMESPath, and the marks that count outside of quotes.
-_MARKS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`|[{}'"`]""", re.DOTALL)
+_MARKS = re.compile(rf"{QUOTED}|[{{}}'\"`]", re.DOTALL)
 
 Evaluate = Callable[[Expression], Any]
 Report = Callable[[tuple[int | str, ...], str], None]
