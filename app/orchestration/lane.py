@@ -86,6 +86,10 @@ class FastLane:
             _log.warning("cannot end or claim jobs", extra={"reason": error.message})
             self._ends.extendleft(reversed(ends))
             return 0
+        except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
+            _log.exception("cannot end or claim jobs")
+            await self._write_singly(ends)
+            return len(ends)
         for lease in leases:
             self._start(lease)
         return len(leases) + len(self._ends)
@@ -98,16 +102,33 @@ class FastLane:
                 return []
             return await store.claim(uow, [KIND], room, self._settings.lease_seconds, self._worker)
 
+    async def _write_singly(self, ends: list[End]) -> None:
+        """One answer that the database does not take must not hold up those of others."""
+        for end in ends:
+            try:
+                await self._write([end], 0)
+            except AppError:
+                self._end(end)
+            except Exception:  # noqa: BLE001 - the database refused the values
+                _log.exception("result refused", extra={"job": str(end.lease.job_id)})
+                if end != (unfit := _unfit(end)):
+                    self._end(unfit)
+
     async def _wait(self, ticket: Any) -> None:
         woken = asyncio.create_task(
             self._wakeups.wait(JOBS_TOPIC, ticket, self._settings.poll_seconds)
         )
         ended = asyncio.create_task(self._has_ends.wait())
-        _, pending = await asyncio.wait({woken, ended}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
+        try:
+            await asyncio.wait({woken, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+            ended.cancel()
 
     def _start(self, lease: Lease) -> None:
+        if (earlier := self._running.pop(lease.job_id, None)) is not None:
+            # Its lease ran out here before it was renewed.
+            earlier[1].cancel()
         if lease.is_cancel_requested:
             self._end(self._cancelled(lease))
         elif lease.failures >= self._settings.max_attempts:
@@ -118,6 +139,21 @@ class FastLane:
             self._running[lease.job_id] = (lease, asyncio.create_task(self._call(lease)))
 
     async def _call(self, lease: Lease) -> None:
+        end = None
+        try:
+            end = await self._outcome(lease)
+        except AppError as error:
+            # The lease is lost or the database is away: whoever leases the job next goes on.
+            _log.warning("call abandoned", extra={"job": str(lease.job_id), "code": error.code})
+        finally:
+            mine, _ = self._running.get(lease.job_id, (None, None))
+            if mine is lease:
+                del self._running[lease.job_id]
+        if end is not None:
+            self._end(end)
+
+    async def _outcome(self, lease: Lease) -> End | None:
+        """Make the call; its end, or None if it is tried again later."""
         job = lease.job
         principal = Principal("user", job.user_id, job.project_id, _SCOPES)
         try:
@@ -130,19 +166,16 @@ class FastLane:
                     job.job_id,
                 )
             )
-            end = End(lease, "Success", output_of(result)) if result.error is None else None
             error = result.error
         except AppError as raised:
-            end, error = None, raised
+            error = raised
         except Exception as raised:  # noqa: BLE001 - the border of foreign code
             _log.warning("tool call failed", exc_info=raised)
-            end, error = None, AppError(Code.INTERNAL, f"The call failed: {type(raised).__name__}.")
-        if end is None:
-            assert error is not None
-            end = await self._failed(lease, error)
-        self._running.pop(lease.job_id, None)
-        if end is not None:
-            self._end(end)
+            error = AppError(Code.INTERNAL, f"The call failed: {type(raised).__name__}.")
+        else:
+            if error is None:
+                return End(lease, "Success", output_of(result))
+        return await self._failed(lease, error)
 
     async def _failed(self, lease: Lease, error: AppError) -> End | None:
         """The end of a failed call, or None if it is tried again."""
@@ -180,6 +213,15 @@ class FastLane:
                     )
         except AppError as error:
             _log.warning("leases run out by themselves", extra={"reason": error.message})
+
+
+def _unfit(end: End) -> End:
+    error = AppError(
+        Code.TOOL_PROTOCOL_ERROR,
+        "The tool's answer has a value that cannot be stored.",
+        hint="Texts must not hold the character NUL, numbers must be below 2^64.",
+    )
+    return End(end.lease, "Failed", error=error.as_dict())
 
 
 def output_of(result: ToolResult) -> Mapping[str, Any]:

@@ -105,6 +105,9 @@ class Worker:
         except AppError as error:
             _log.warning("cannot claim jobs", extra={"reason": error.message})
             return 0
+        except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
+            _log.exception("cannot claim jobs")
+            return 0
         self.is_ready = True
         for lease in leases:
             self._start(lease)
@@ -207,6 +210,9 @@ class Worker:
                 alive = await store.renew(uow, held, self._settings.lease_seconds) if held else {}
         except AppError as error:
             _log.warning("cannot renew leases", extra={"reason": error.message})
+            return
+        except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
+            _log.exception("cannot renew leases")
             return
         self._metrics.observe_queue(depth, age)
         for job_id in fast.keys() & self._lane.held().keys():

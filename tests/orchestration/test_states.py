@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
+    initialize,
     invariant,
     multiple,
     rule,
@@ -159,6 +160,11 @@ class JobMachine(RuleBasedStateMachine):
         job = self.model[lease.job_id]
         return not job.is_over and job.attempt == lease.attempt
 
+    @initialize(prices=st.lists(st.integers(0, GRANT // 4), min_size=1, max_size=3))
+    def begin(self, prices: list[int]) -> None:
+        for price in prices:
+            self.submit(price)
+
     @rule(price=st.integers(0, GRANT // 2))
     def submit(self, price: int) -> None:
         quote = Quote("template", "t", "outcome", price, 1)
@@ -227,32 +233,23 @@ class JobMachine(RuleBasedStateMachine):
             job.lines += 1
             job.once |= {name} - {None}  # type: ignore[arg-type]
 
-    @rule(lease=leases, is_success=st.booleans())
-    def finish(self, lease: Lease, is_success: bool) -> None:
-        outcome = Outcome(is_success, {"n": 2})
-        self._end(
-            lease,
-            "Success" if is_success else "Failed",
-            lambda uow: self.world.lifecycle.finish(uow, lease, outcome),
-        )
+    @rule(lease=leases, status=st.sampled_from(sorted(TERMINAL)))
+    def end(self, lease: Lease, status: str) -> None:
+        """The worker ends the run: well, refused, given up, or as its owner asked."""
+        lifecycle, error = self.world.lifecycle, AppError(Code.ATTEMPTS_EXHAUSTED, "enough")
 
-    @rule(lease=leases)
-    def bury(self, lease: Lease) -> None:
-        error = AppError(Code.ATTEMPTS_EXHAUSTED, "enough")
-        self._end(lease, "Dead", lambda uow: self.world.lifecycle.bury(uow, lease, error))
+        async def move(uow: UnitOfWork) -> None:
+            match status:
+                case "Dead":
+                    await lifecycle.bury(uow, lease, error)
+                case "Cancelled":
+                    await lifecycle.cancel(uow, lease)
+                case _:
+                    await lifecycle.finish(uow, lease, Outcome(status == "Success", {"n": 2}))
 
-    @rule(lease=leases)
-    def stop(self, lease: Lease) -> None:
-        """The worker ends the run because its owner asked for it."""
-        self._end(lease, "Cancelled", lambda uow: self.world.lifecycle.cancel(uow, lease))
-
-    def _end(
-        self, lease: Lease, status: str, move: Callable[[UnitOfWork], Awaitable[None]]
-    ) -> None:
-        may = self.holds(lease)
+        may, job = self.holds(lease), self.model[lease.job_id]
         assert self.attempt(move) is (None if may else Code.LEASE_LOST)
         if may:
-            job = self.model[lease.job_id]
             job.status, job.lines = status, job.lines + 1
             job.is_leased = job.is_stale = False
 

@@ -121,7 +121,9 @@ async def test_file_ids_become_paths_wherever_a_file_may_be(odd: World, tmp_path
     assert (await odd.call("odd.files", file=None)).structured == {"file": None}
 
 
-@pytest.mark.parametrize("value", ["/etc/passwd", "", "x" * 36, "{0b9f1d0e-5a53-4f5b-9d2e-2f6f6f0f4a11}"])
+@pytest.mark.parametrize(
+    "value", ["/etc/passwd", "", "x" * 36, "{0b9f1d0e-5a53-4f5b-9d2e-2f6f6f0f4a11}"]
+)
 async def test_a_path_never_reaches_a_tool(odd: World, value: str) -> None:
     error = await odd.refused("odd.files", part={"path": value})
     assert (error.code, error.details["pointer"]) == (Code.INVALID_INPUT, "/part/path")
