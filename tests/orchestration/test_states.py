@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -182,6 +182,7 @@ class JobMachine(RuleBasedStateMachine):
         assert not isinstance(found, Code)
         ready = [job for job in self.model.values() if not job.is_over and not job.is_leased]
         assert len(found) == min(limit, len(ready))
+        found.sort(key=lambda lease: lease.job_id)
         for lease in found:
             job = self.model[lease.job_id]
             assert not job.is_over
@@ -280,9 +281,10 @@ class JobMachine(RuleBasedStateMachine):
         if may:
             job.is_leased, job.is_stale, job.status = False, False, "Retrying"
 
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        if not self.model:
+    @rule(data=st.data(), is_sure=st.sampled_from([False, False, True]))
+    def cancel(self, data: st.DataObject, is_sure: bool) -> None:
+        """The owner cancels any job, in few of the moves, so that most jobs live."""
+        if not (is_sure and self.model):
             return
         job_id = data.draw(st.sampled_from(sorted(self.model)))
         job = self.model[job_id]
@@ -324,6 +326,8 @@ def test_any_order_of_moves_keeps_money_states_and_traces(dsn: str, tmp_path: Pa
             deadline=None,
             database=None,
             derandomize=True,
+            # Shrinking over a database takes minutes; the steps of a failure are few as it is.
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
