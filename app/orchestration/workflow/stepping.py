@@ -37,7 +37,7 @@ def advance(
     and must not ends the workflow. The values given out are shared: they must not be changed.
     """
     walk = _Walk(results, running)
-    result = walk.scope(plan.root, "", Scope(workflow_input))
+    result = walk.scope(plan.root, "", Scope(workflow_input), is_fatal=True)
     if result is None:
         return Advance(walk.ready, walk.waiting, walk.skipped, walk.settled, None)
     status = "Failed" if result.status == "Failed" else "Success"
@@ -58,8 +58,14 @@ class _Walk:
         self.skipped: list[str] = []
         self.settled: dict[str, StepResult] = {}
 
-    def scope(self, plan: ScopePlan, prefix: str, scope: Scope) -> StepResult | None:
-        """The result of a scope, or None while steps of it are to be done."""
+    def scope(
+        self, plan: ScopePlan, prefix: str, scope: Scope, *, is_fatal: bool
+    ) -> StepResult | None:
+        """The result of a scope, or None while steps of it are to be done.
+
+        A fatal failure ends the workflow at once. One that others may see has to be the same in
+        whatever order steps end: it counts when all nodes before it have ended.
+        """
         began = len(self.ready), len(self.waiting)
         settled: list[StepResult | None] = []
         causes: list[int] = []
@@ -71,82 +77,89 @@ class _Walk:
                 self.skipped.append(prefix + node.name)
                 result = SKIPPED
             elif fate == _RUN:
-                result = self._node(node, prefix + node.name, scope)
+                result = self._node(node, prefix + node.name, scope, is_fatal=is_fatal)
             settled.append(result)
             causes.append(max(fate, 0))
             if result is None:
                 is_done = False
-                continue
-            if result.status == "Failed" and node.must_succeed:
-                self._forget(began)
-                return _blame(prefix + node.name, result)
-            scope.states[node.name] = result
+            elif result.status == "Failed" and node.must_succeed:
+                return self._failure(prefix + node.name, result, began, is_done or is_fatal)
+            else:
+                scope.states[node.name] = result
         return _output(plan, scope, prefix) if is_done else None
 
-    def _forget(self, began: tuple[int, int]) -> None:
-        """Give nothing out of a scope that has failed."""
+    def _failure(
+        self, path: str, result: StepResult, began: tuple[int, int], counts: bool
+    ) -> StepResult | None:
+        if not counts:
+            return None
         del self.ready[began[0] :]
         del self.waiting[began[1] :]
+        return _blame(path, result)
 
-    def _node(self, node: NodePlan, path: str, scope: Scope) -> StepResult | None:
+    def _node(
+        self, node: NodePlan, path: str, scope: Scope, *, is_fatal: bool
+    ) -> StepResult | None:
         if (known := self._results.get(path)) is not None:
             return known
         if path in self._running:
             return None
         try:
-            result = _STEPS[node.kind](self, node, path, scope)
+            result = _STEPS[node.kind](self, node, path, scope, is_fatal)
         except ExpressionError as error:
             result = _expression_failed(node.pointer, error)
         if result is not None:
             self.settled[path] = result
         return result
 
-    def work(self, node: NodePlan, path: str, scope: Scope) -> None:
+    def work(self, node: NodePlan, path: str, scope: Scope, _: bool) -> None:
         self.ready.append(ready_step(node, path, scope))
 
-    def wait(self, node: NodePlan, path: str, scope: Scope) -> None:
+    def wait(self, node: NodePlan, path: str, scope: Scope, _: bool) -> None:
         self.waiting.append(waiting_step(node, path, scope))
 
-    def branch(self, node: NodePlan, path: str, scope: Scope) -> StepResult:
+    def branch(self, node: NodePlan, path: str, scope: Scope, _: bool) -> StepResult:
         taken = arm_taken(node, scope)
         arm = "else" if taken == len(node.arms) - 1 else taken
         return StepResult("Success", {"arm": arm, "then": list(node.arms[taken])})
 
-    def map(self, node: NodePlan, path: str, scope: Scope) -> StepResult | None:
+    def map(self, node: NodePlan, path: str, scope: Scope, is_fatal: bool) -> StepResult | None:
         began = len(self.ready), len(self.waiting)
+        assert node.body is not None
+        must_succeed, is_fatal = node.body.must_succeed, is_fatal and node.must_succeed
         outputs: list[Any] = []
         errors: list[Mapping[str, Any]] = []
-        items = map_items(node, scope)
         active = 0
-        for index, item in enumerate(items):
+        for index, item in enumerate(map_items(node, scope)):
             if active == node.parallel:
                 break
-            result = self._item(node, f"{path}[{index}]", scope.inside(item, index))
+            at = f"{path}[{index}]"
+            result = self._item(node.body, at, scope.inside(item, index), is_fatal and must_succeed)
             if result is None:
                 active += 1
             elif result.status != "Failed":
                 outputs.append(result.output)
-            elif node.body is not None and node.body.must_succeed:
-                self._forget(began)
-                return _blame(f"{path}[{index}]", result)
+            elif must_succeed:
+                return self._failure(at, result, began, is_fatal or not active)
             else:
                 outputs.append(None)
                 errors.append({"index": index, "error": result.error})
         return None if active else StepResult("Success", outputs, None, errors)
 
-    def _item(self, node: NodePlan, path: str, scope: Scope) -> StepResult | None:
-        if isinstance(node.body, NodePlan):
-            return self._node(node.body, path, scope)
-        assert node.body is not None
+    def _item(
+        self, body: NodePlan | ScopePlan, path: str, scope: Scope, is_fatal: bool
+    ) -> StepResult | None:
+        if isinstance(body, NodePlan):
+            return self._node(body, path, scope, is_fatal=is_fatal)
         if (known := self._results.get(path)) is not None:
             return known
-        result = self.scope(node.body, f"{path}.", scope)
+        result = self.scope(body, f"{path}.", scope, is_fatal=is_fatal)
         if result is not None:
             self.settled[path] = result
         return result
 
 
-_Step = Callable[[_Walk, NodePlan, str, Scope], StepResult | None]
+_Step = Callable[[_Walk, NodePlan, str, Scope, bool], StepResult | None]
 _STEPS: Mapping[str, _Step] = {
     "tool": _Walk.work,
     "agent": _Walk.work,

@@ -237,6 +237,23 @@ def test_a_map_may_fail_as_a_whole() -> None:
     assert "n" in finished.paths
 
 
+def test_a_failure_that_others_see_does_not_depend_on_which_step_ends_first() -> None:
+    plan = plan_of({"m": _map(tool(), on_error="continue"), "n": tool(["m"])})
+    late = {"m[1]": failed(message="second")}
+    assert _ready(plan, late, [1, 2, 3]) == ["m[0]"]
+    state = advance(plan, [1, 2, 3], {**late, "m[0]": failed(message="first")})
+    assert state.settled["m"].error == {
+        "code": "tool_failed",
+        "message": "first",
+        "details": {"step": "m[0]"},
+    }
+    sub = {"nodes": {"x": tool(), "y": tool(), "z": tool(["x"])}, "on_error": "continue"}
+    plan = plan_of({"m": _map(sub)}, output="${{ steps.m.errors[].error.details.step }}")
+    assert _ready(plan, {"m[0].y": failed()}, [1]) == ["m[0].x"]
+    end = advance(plan, [1], {"m[0].y": failed(), "m[0].x": done()}).end
+    assert end == WorkflowEnd("Success", ["m[0].y"])
+
+
 SUB = {
     "nodes": {
         "x": tool(arguments={"v": "${{ item }}", "from": "${{ steps.s.output }}"}),
