@@ -19,7 +19,6 @@ MistakeCode = Literal[
     "not_upstream",
     "cycle",
     "unreachable",
-    "too_large",
     "too_many_nodes",
     "too_many_steps",
     "too_deep",
