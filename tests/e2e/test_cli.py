@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Awaitable, Callable
 from io import StringIO
@@ -180,13 +181,22 @@ async def test_doctor(platform: Platform) -> None:
 async def test_doctor_finds_what_is_ill(platform: Platform, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    port = platform.url.rpartition(":")[2]
-    ill = await run(environment(file / "home") | {"UAOL_PORT": port}, "doctor")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ill = await run(environment(file / "home") | {"UAOL_PORT": port}, "doctor")
     found = re.findall(r"^(ok|NO) +(\S+) +(.*)$", ill.stdout, re.MULTILINE)
     wrong = {what: seen for state, what, seen in found if state == "NO"}
     assert (ill.code, list(wrong)) == (3, ["port", "hub"]), ill.stdout
     assert "Set UAOL_PORT" in wrong["port"]
     assert "UAOL_HOME" in wrong["hub"]
+
+
+async def test_doctor_knows_a_server_of_its_own(platform: Platform, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    port = platform.url.rpartition(":")[2]
+    ill = await run(environment(file / "home") | {"UAOL_PORT": port}, "doctor")
+    assert re.search(r"^ok +port .* is this platform's", ill.stdout, re.MULTILINE), ill.stdout
 
 
 class Up:

@@ -57,7 +57,10 @@ async def until_restarted(platform: Platform, server: str, before: int) -> None:
 
 async def codes(platform: Platform, job_id: object) -> list[str]:
     """The codes of the tool calls that failed."""
-    query = "select data->'error'->>'code' from app.job_events where job_id = :job and kind = :kind"
+    query = """
+    select data->'error'->>'code' from app.job_events
+    where job_id = :job and kind = :kind order by seq
+    """
     return [row[0] for row in await platform.rows(query, job=job_id, kind="tool.failed")]
 
 
