@@ -152,13 +152,34 @@ async def get(uow: UnitOfWork, job_id: UUID, user_id: UUID | None) -> JobView | 
 
 
 async def list_jobs(
-    uow: UnitOfWork, user_id: UUID, limit: int, before: UUID | None
+    uow: UnitOfWork,
+    user_id: UUID,
+    limit: int,
+    before: UUID | None,
+    *,
+    status: str | None = None,
+    kind: str | None = None,
+    since: datetime | None = None,
 ) -> list[JobView]:
     """A user's jobs, newest first; `before` is the last id of the page before."""
+    wanted = {
+        "j.job_id < :before": before,
+        "j.status = :status": status,
+        "j.kind = :kind": kind,
+        "j.start_time >= :since": since,
+    }
+    # Only conditions that are asked for: a plan for "or is null" would fit none of them.
+    where = "".join(f" and {one}" for one, value in wanted.items() if value is not None)
     rows = await uow.execute(
-        _VIEW + " where j.user_id = :user and (cast(:before as uuid) is null or j.job_id < :before)"
-        " order by j.job_id desc limit :limit",
-        {"user": user_id, "before": before, "limit": limit},
+        f"{_VIEW} where j.user_id = :user{where} order by j.job_id desc limit :limit",
+        {
+            "user": user_id,
+            "before": before,
+            "status": status,
+            "kind": kind,
+            "since": since,
+            "limit": limit,
+        },
     )
     return [JobView(**row) for row in rows.mappings()]
 
@@ -238,12 +259,16 @@ async def request_cancel(uow: UnitOfWork, job_id: UUID) -> None:
 async def give_back(
     uow: UnitOfWork, job_id: UUID, attempt: int, *, delay_s: float, is_failure: bool
 ) -> bool:
-    """End a lease without ending the job; it becomes ready again after `delay_s`."""
+    """End a lease without ending the job; it becomes ready again after `delay_s`.
+
+    One that its owner has cancelled meanwhile is ready at once, so that it is ended.
+    """
     rows = await uow.execute(
         """
         update app.job_queue
         set lease_until = null, worker = null, failures = failures + :failed,
-          run_at = now() + make_interval(secs => :delay)
+          run_at = case when is_cancel_requested then now()
+            else now() + make_interval(secs => :delay) end
         where job_id = :job and attempt = :attempt and lease_until is not null
         returning job_id
         """,

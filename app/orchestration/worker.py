@@ -150,7 +150,12 @@ class Worker:
             outcome = await self._handlers[lease.job.kind].run(context)
         except Exception as error:  # noqa: BLE001 - the border of foreign code
             return await self._failed(lease, error)
-        return await self._finish(lease, outcome)
+        try:
+            return await self._finish(lease, outcome)
+        except AppError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an output that the database does not take
+            return await self._failed(lease, error)
 
     async def _failed(self, lease: Lease, error: Exception) -> str:
         reason = _reason(error)
