@@ -103,6 +103,34 @@ async def _lose_lease(bench: Bench) -> None:
     await until(is_leased)
 
 
+async def test_a_cancel_that_comes_with_a_failure_does_not_wait_for_the_next_try(
+    bench: Bench,
+) -> None:
+    async def fail(ctx: JobContext) -> Outcome:
+        async with bench.database.begin(SERVICE) as uow:
+            await uow.execute("update app.job_queue set is_cancel_requested = true")
+        raise AppError(Code.TOOL_SERVER_DOWN, "gone")
+
+    bench.handler.run_once = fail
+    job = await bench.submit()
+    async with bench.working(backoff_seconds=3600, lease_seconds=1e6):
+        done = await bench.until_ended(job.job_id)
+    assert (done.status, done.charged_micro) == ("Cancelled", 0)
+
+
+async def test_an_output_that_cannot_be_stored_ends_the_job_free(bench: Bench) -> None:
+    async def answer(ctx: JobContext) -> Outcome:
+        return Outcome(True, {"text": "\0"})
+
+    bench.handler.run_once = answer
+    job = await bench.submit()
+    async with bench.working(lease_seconds=1e6):
+        done = await bench.until_ended(job.job_id)
+    assert (done.status, done.charged_micro) == ("Dead", 0)
+    assert done.error is not None
+    assert done.error["details"]["cause"]["code"] == "internal"
+
+
 async def test_a_cancel_that_comes_with_a_wake_up_is_not_lost() -> None:
     wakeups, woken = Wakeups(None), 0
 
