@@ -26,7 +26,7 @@ from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Jobs, Lifecycle, Worker
+from app.orchestration import Intake, Jobs, Lifecycle, Worker
 from app.proxy import OnListed, ToolProxy, sandbox_tool
 from app.registry import Registry, ServerConfig, ToolDefinition, load_config
 from app.sandbox import Limits, Sandbox, make_executors
@@ -160,6 +160,7 @@ def build(
         metrics=metrics,
     )
     lifecycle = Lifecycle(billing, storage, wakeups)
+    jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds)
     services = Services(
         settings=settings,
         database=database,
@@ -170,7 +171,8 @@ def build(
         proxy=proxy,
         sandbox=sandbox,
         storage=storage,
-        jobs=Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds),
+        jobs=jobs,
+        intake=Intake(jobs, database),
         templates=templates,
         worker=None,
         metrics=metrics,

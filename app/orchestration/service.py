@@ -1,6 +1,7 @@
 """The facade of jobs: submit, look, cancel, follow."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from app.billing import Billing, Settlement
@@ -80,10 +81,24 @@ class Jobs:
         return job
 
     async def list(
-        self, uow: UnitOfWork, user_id: UUID, limit: int = 50, before: UUID | None = None
+        self,
+        uow: UnitOfWork,
+        user_id: UUID,
+        limit: int = 50,
+        before: UUID | None = None,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        since: datetime | None = None,
     ) -> Sequence[JobView]:
-        """A user's jobs, newest first, at most 200; `before` continues after a page's last id."""
-        return await store.list_jobs(uow, user_id, max(1, min(limit, 200)), before)
+        """A user's jobs, newest first, at most 200; `before` continues after a page's last id.
+
+        Only those in the state `status`, of the kind `kind`, queued at `since` or later.
+        """
+        most = max(1, min(limit, 200))
+        return await store.list_jobs(
+            uow, user_id, most, before, status=status, kind=kind, since=since
+        )
 
     async def cancel(self, uow: UnitOfWork, job_id: UUID) -> JobView:
         """Cancel a job: at once if it waits, at its next step if it runs."""

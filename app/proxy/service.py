@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.kernel.clock import Clock
@@ -122,7 +122,7 @@ class ToolProxy:
     async def _carry(self, call: ToolCall, tool: Tool) -> ToolResult:
         await self._limit(call.principal, tool)
         arguments = dict(call.arguments)
-        bytes_in = self._check(tool, arguments)
+        bytes_in = self.check(tool, arguments)
         backend = self._backends.get(tool.server)
         if backend is None:
             raise server_down(tool.server, "is not configured in this process")
@@ -142,7 +142,11 @@ class ToolProxy:
             await self._limiter.take(f"calls:{principal.user_id}", self._settings.calls_per_minute)
         await self._limiter.take(f"tool:{tool.full_name}", self._settings.tool_calls_per_minute)
 
-    def _check(self, tool: Tool, arguments: dict[str, Any]) -> int:
+    def check(self, tool: Tool, arguments: Mapping[str, Any]) -> int:
+        """The size of `arguments` in bytes of JSON, if a call with them would be let through.
+
+        Raises `invalid_input`, `unknown_field` or `payload_too_large`; files are not looked at.
+        """
         size = size_of(arguments)
         if size is None:
             raise AppError(

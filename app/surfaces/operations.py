@@ -1,6 +1,7 @@
 """What can be done through a door, written once; HTTP and MCP only translate to and from it."""
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -10,12 +11,14 @@ from app.kernel.uow import UnitOfWork
 from app.orchestration import JobEvent, JobView, Submitted
 from app.registry import Tool
 from app.storage import StoredFile
+from app.surfaces.batches import Batch, ToolJob
 from app.surfaces.context import Access, owned
 from app.surfaces.files import Files
 from app.surfaces.services import Services
 from app.surfaces.submission import Submission
 from app.surfaces.toolcalls import ToolCalls
-from app.surfaces.views import Event, JobOut, JobPage, Trace
+from app.surfaces.tooljobs import ToolJobs
+from app.surfaces.views import BatchResult, Event, JobOut, JobPage, Trace
 
 MAX_SEQ = 2**31 - 1
 PAGE = 500
@@ -30,6 +33,7 @@ class Operations:
         self.files = Files(services, self.access)
         self.calls = ToolCalls(services, self.access)
         self._submission = Submission(services, self.access, self.files)
+        self._tool_jobs = ToolJobs(services, self.access)
 
     async def wallet(self, principal: Principal) -> Wallet:
         """The principal's credits."""
@@ -60,9 +64,19 @@ class Operations:
         template: str,
         raw: Mapping[str, Any],
         idempotency_key: str | None = None,
+        priority: int = 0,
     ) -> Submitted:
         """Check the input, store its inline files, hold the price and queue the job, or nothing."""
-        return await self._submission.submit(principal, template, raw, idempotency_key)
+        return await self._submission.submit(principal, template, raw, idempotency_key, priority)
+
+    async def submit_tool(self, principal: Principal, job: ToolJob) -> Submitted:
+        """Check one tool job, hold its price and queue it, or nothing."""
+        return await self._tool_jobs.submit(principal, job)
+
+    async def submit_batch(self, principal: Principal, batch: Batch) -> list[dict[str, Any]]:
+        """Queue a batch of tool jobs; one result a job, in order (see `BatchResult`)."""
+        results = await self._tool_jobs.submit_many(principal, batch.read())
+        return [BatchResult.row(result) for result in results]
 
     async def job(self, principal: Principal, job_id: UUID) -> JobView:
         """One of the principal's jobs, or `not_found`."""
@@ -74,11 +88,22 @@ class Operations:
         job = await self.services.jobs.get(uow, job_id)
         return owned(principal, job, job.user_id, "job")
 
-    async def jobs(self, principal: Principal, limit: int, before: UUID | None) -> JobPage:
-        """A page of the principal's jobs, newest first; `limit` is below 200."""
+    async def jobs(
+        self,
+        principal: Principal,
+        limit: int,
+        before: UUID | None,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        since: datetime | None = None,
+    ) -> JobPage:
+        """A page of the principal's jobs that fit, newest first; `limit` is below 200."""
         principal.require(Scope.JOBS)
         async with self.access.read(principal) as uow:
-            found = await self.services.jobs.list(uow, principal.owner, limit + 1, before)
+            found = await self.services.jobs.list(
+                uow, principal.owner, limit + 1, before, status=status, kind=kind, since=since
+            )
         shown = [JobOut.of(job) for job in found[:limit]]
         return JobPage(jobs=shown, next=shown[-1].job_id if len(found) > limit else None)
 

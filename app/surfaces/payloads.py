@@ -1,7 +1,7 @@
 """The rules every request body keeps, whatever door it comes through."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
@@ -11,6 +11,8 @@ from app.kernel.errors import AppError, Code
 
 _MAX_DEPTH = 64
 _MAX_INT = 2**63
+# A model says the one, a dataclass the other.
+_EXTRA = ("extra_forbidden", "unexpected_keyword_argument")
 _PLACES = {"body", "query", "path", "header", "cookie"}
 
 
@@ -55,8 +57,29 @@ def _fault(value: object) -> str | None:
     return None
 
 
+def _is_storable(value: object, room: int) -> bool:
+    if isinstance(value, str):
+        return text_fault(value) is None
+    if isinstance(value, dict):
+        return _are_storable(value, room) and _are_storable(value.values(), room)
+    if isinstance(value, list | tuple):
+        return _are_storable(value, room)
+    return _fault(value) is None
+
+
+def _are_storable(values: Iterable[object], room: int) -> bool:
+    # Every value of every request comes by here; `all` over a generator takes twice as long.
+    for one in values:  # noqa: SIM110
+        if room == 0 or not _is_storable(one, room - 1):
+            return False
+    return True
+
+
 def check_json(value: object) -> None:
     """Raise `invalid_input` for JSON that some part of the system could not store or pass on."""
+    # Keeping the path of every value costs more than the check; only a fault needs one.
+    if _is_storable(value, _MAX_DEPTH):
+        return
     stack: list[tuple[tuple[str | int, ...], object]] = [((), value)]
     while stack:
         path, item = stack.pop()
@@ -107,7 +130,7 @@ def misfit(errors: Sequence[Any]) -> AppError:
 
 
 def _is_extra(error: Any) -> bool:
-    return bool(error["type"] == "extra_forbidden")
+    return error["type"] in _EXTRA
 
 
 def _described(error: Any) -> dict[str, str]:

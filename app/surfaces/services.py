@@ -9,7 +9,7 @@ from app.kernel.db import Database
 from app.kernel.metrics import Metrics
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Jobs, Worker
+from app.orchestration import Intake, Jobs, Worker
 from app.proxy import ToolProxy
 from app.registry import Registry
 from app.sandbox import Sandbox
@@ -30,6 +30,7 @@ class Services:
     sandbox: Sandbox
     storage: Storage
     jobs: Jobs
+    intake: Intake
     templates: Templates
     worker: Worker | None
     metrics: Metrics

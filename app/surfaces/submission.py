@@ -45,13 +45,18 @@ class Submission:
         self._files = files
 
     async def submit(
-        self, principal: Principal, name: str, raw: Mapping[str, Any], key: str | None
+        self,
+        principal: Principal,
+        name: str,
+        raw: Mapping[str, Any],
+        key: str | None,
+        priority: int = 0,
     ) -> Submitted:
         """Queue a task of the template `name`; `key` makes a repeated request give the same job."""
         principal.require(Scope.JOBS)
         check_json(raw)
         task = await self._accept(principal, self._services.templates.get(name), raw)
-        return await self._queue(principal, task, key)
+        return await self._queue(principal, task, key, priority)
 
     async def _accept(
         self, principal: Principal, template: TaskTemplate, raw: Mapping[str, Any]
@@ -76,7 +81,9 @@ class Submission:
                 except AppError as error:
                     raise _no_file(error, path, file_id) from error
 
-    async def _queue(self, principal: Principal, task: _Task, key: str | None) -> Submitted:
+    async def _queue(
+        self, principal: Principal, task: _Task, key: str | None, priority: int
+    ) -> Submitted:
         async with self._access.write(principal) as uow:
             price = await self._services.billing.quote(uow, "template", task.template.name)
             await self._attach(uow, principal, task)
@@ -87,6 +94,7 @@ class Submission:
                 definition=task.definition(),
                 idempotency_key=key,
                 price=price,
+                priority=priority,
             )
             return await self._services.jobs.submit(uow, request)
 

@@ -10,10 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.agents import TaskTemplate
 from app.billing import Quote, Wallet
+from app.kernel.errors import AppError
 from app.kernel.principal import Principal
-from app.orchestration import JobEvent, JobView
+from app.orchestration import JobEvent, JobView, Submitted
 from app.registry import Tool
 from app.storage import StoredFile
+
+JobStatus = Literal[
+    "Queued", "Running", "Retrying", "Waiting", "Success", "Failed", "Cancelled", "Dead"
+]
 
 
 class View(BaseModel):
@@ -169,14 +174,14 @@ class JobOut(View):
 
     job_id: UUID
     kind: str
-    status: Literal[
-        "Queued", "Running", "Retrying", "Waiting", "Success", "Failed", "Cancelled", "Dead"
-    ]
+    status: JobStatus
     is_terminal: bool
     project_id: UUID | None
     template: str | None = None
     template_version: int | str | None = None
     input: dict[str, Any] | None = None
+    tool: str | None = Field(None, description="Of a job that is one tool call.")
+    arguments: dict[str, Any] | None = None
     price_micro: int = Field(description="Held for the run; the most it can cost.")
     charged_micro: int | None = Field(description="What it cost; null until it has ended.")
     attempt: int
@@ -197,12 +202,39 @@ class JobOut(View):
             "template": definition.get("template"),
             "template_version": definition.get("version"),
             "input": definition.get("input"),
+            "tool": definition.get("tool"),
+            "arguments": definition.get("arguments"),
         }
 
     @classmethod
     def of(cls, job: JobView) -> Self:
         """The view of a job."""
         return cls(**cls.fields_of(job))
+
+
+class BatchResult(View):
+    """What became of one job of a batch: `error`, or else the other three."""
+
+    job_id: UUID | None = None
+    status: JobStatus | None = None
+    is_new: bool | None = Field(None, description="False if its idempotency key had a job already.")
+    error: dict[str, Any] | None = Field(
+        None, description="Why it was refused: `code`, `message`, perhaps `hint` and `details`."
+    )
+
+    @staticmethod
+    def row(result: Submitted | AppError) -> dict[str, Any]:
+        """The JSON form of a result; a batch has many, so no model is made of each."""
+        if isinstance(result, AppError):
+            return {"error": result.as_dict()}
+        job = result.job
+        return {"job_id": str(job.job_id), "status": job.status, "is_new": result.is_new}
+
+
+class BatchOut(View):
+    """One result a job, in the order of the request."""
+
+    results: list[BatchResult]
 
 
 class JobWithFiles(JobOut):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -17,10 +17,12 @@ from app.kernel.clock import SystemClock
 from app.kernel.db import Database
 from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
+from app.kernel.principal import Principal
+from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
 from app.main import create_app
-from app.orchestration import Jobs, Lifecycle, Worker
+from app.orchestration import Intake, Jobs, Lifecycle, Worker
 from app.proxy import ToolCall, ToolProxy, ToolResult, Usage
 from app.registry import Registry
 from app.sandbox import Sandbox
@@ -32,10 +34,11 @@ from tests.surfaces.world import ECHO, EchoTask, World, catalogue, person
 UPLOAD_LIMIT = 4096
 
 
-class PlayedProxy:
-    """Answers as the tool servers would; keeps the calls."""
+class PlayedProxy(ToolProxy):
+    """Answers as the tool servers would; keeps the calls. Arguments are checked as ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: Registry, settings: Settings, clock: SystemClock) -> None:
+        super().__init__(registry, Limiter(clock), settings, _no_file, [], clock)
         self.calls: list[ToolCall] = []
         self.is_hanging = asyncio.Event()
 
@@ -55,8 +58,9 @@ class PlayedProxy:
         text = {"type": "text", "text": str(call.arguments["word"])}
         return ToolResult(said, [text], False, None, usage)
 
-    def health(self) -> list[Any]:
-        return []
+
+async def _no_file(_principal: Principal, file_id: UUID) -> Path:
+    raise AppError(Code.NOT_FOUND, f"There is no file {file_id}.")
 
 
 @pytest.fixture
@@ -74,7 +78,8 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def world(database: Database, settings: Settings, tmp_path: Path) -> AsyncIterator[World]:
     clock, metrics, wakeups = SystemClock(), Metrics(), Wakeups(None)
-    billing, registry, proxy = Billing(), Registry(), PlayedProxy()
+    billing, registry = Billing(), Registry()
+    proxy = PlayedProxy(registry, settings, clock)
     storage = Storage(LocalBlobs(tmp_path / "files"), clock, b"k" * 32, UPLOAD_LIMIT)
     lifecycle, task = Lifecycle(billing, storage, wakeups), EchoTask(storage)
     worker = Worker(
@@ -82,11 +87,12 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
         wakeups=wakeups,
         lifecycle=lifecycle,
         billing=billing,
-        proxy=cast("ToolProxy", proxy),
+        proxy=proxy,
         handlers={"task": task},
         settings=settings,
         metrics=metrics,
     )
+    jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds)
     services = Services(
         settings=settings,
         database=database,
@@ -94,10 +100,11 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
         auth=Auth(clock),
         billing=billing,
         registry=registry,
-        proxy=cast("ToolProxy", proxy),
+        proxy=proxy,
         sandbox=Sandbox([]),
         storage=storage,
-        jobs=Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds),
+        jobs=jobs,
+        intake=Intake(jobs, database),
         templates=Templates([ECHO]),
         worker=worker,
         metrics=metrics,

@@ -25,6 +25,7 @@ OWN = [
     "bio_agent.run_task",
     "bio_agent.stream_trace",
     "bio_agent.cancel_task",
+    "jobs.submit",
     "billing.get_quote",
     "billing.get_wallet",
 ]
@@ -72,7 +73,7 @@ async def test_the_list_is_the_callers(url: str, world: World, era: Era) -> None
     narrow = await person(world.services, "narrow@example.org", frozenset({Scope.BILLING}))
     async with connected(url, narrow, era) as client:
         names = [tool.name for tool in (await client.list_tools()).tools]
-        assert names == [OWN[0], OWN[4], OWN[5]]
+        assert names == [OWN[0], OWN[5], OWN[6]]
         assert (await refused(client, "words.say", word="x"))["code"] == "forbidden"
         error = await refused(client, "bio_agent.run_task", template="echo", input={"text": "a"})
         assert error["code"] == "forbidden"

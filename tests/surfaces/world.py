@@ -135,4 +135,6 @@ async def catalogue(services: Services) -> None:
         await services.registry.pin(uow, TOOLS, DEFINITIONS)
         await services.registry.refresh(uow)
         await services.billing.publish_price(uow, "template", ECHO.name, ECHO.price_micro)
-        await services.billing.publish_price(uow, "tool", "words.say", TOOL_PRICE)
+        for one in DEFINITIONS:
+            price = TOOLS.prices.of(one.name)
+            await services.billing.publish_price(uow, "tool", one.full_name, price)

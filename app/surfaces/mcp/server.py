@@ -11,6 +11,7 @@ from app import __version__
 from app.registry import Tool
 from app.surfaces.mcp.billing import BillingTools
 from app.surfaces.mcp.calls import Call, Context
+from app.surfaces.mcp.jobs import JobTools
 from app.surfaces.mcp.owntools import OwnTools
 from app.surfaces.mcp.resources import TEMPLATES, Resources
 from app.surfaces.mcp.results import Result, failure, guarded, guarded_tool
@@ -31,7 +32,8 @@ class Handlers:
 
     def __init__(self, operations: Operations) -> None:
         self._ops = operations
-        self._own = OwnTools([*TaskTools(operations).tools(), *BillingTools(operations).tools()])
+        families = (TaskTools(operations), JobTools(operations), BillingTools(operations))
+        self._own = OwnTools([tool for family in families for tool in family.tools()])
         self._resources = Resources(operations)
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
