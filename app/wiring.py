@@ -187,7 +187,10 @@ def _worker(services: Services, lifecycle: Lifecycle) -> Worker:
         lifecycle=lifecycle,
         billing=services.billing,
         proxy=services.proxy,
-        handlers={"task": TaskRunner(services.templates, services.storage.put_bytes)},
+        handlers={
+            "task": TaskRunner(services.templates, services.storage.put_bytes),
+            "workflow": WorkflowRunner(lifecycle),
+        },
         settings=services.settings,
         metrics=services.metrics,
     )

@@ -16,6 +16,7 @@ def _metadata() -> MetaData:
     import app.billing.tables
     import app.kernel.tables
     import app.orchestration.tables
+    import app.orchestration.workflow.tables
     import app.registry.tables
     import app.storage.tables  # noqa: F401
 

@@ -21,6 +21,7 @@ from app.kernel.rls import SCHEMA, Base
 from app.kernel.tables import AuditRow, OutboxRow
 from app.kernel.uow import UnitOfWork
 from app.orchestration.tables import JobEventRow, JobQueueRow, ProcessingJobRow
+from app.orchestration.workflow.tables import JobStepRow
 from app.registry.tables import McpTool, ToolVersion
 from app.storage.tables import FileRow
 
@@ -141,6 +142,19 @@ def _event(user_id: UUID) -> Values:
     }
 
 
+def _step(user_id: UUID) -> Values:
+    return {
+        "job_id": uuid4(),
+        "path": "align[3].score",
+        "user_id": user_id,
+        "attempt": 1,
+        "status": "Success",
+        "output": {"score": 1},
+        "started_at": _NOON,
+        "ended_at": _NOON,
+    }
+
+
 def _run(user_id: UUID) -> Values:
     return {
         "run_id": uuid4(),
@@ -191,6 +205,7 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     HoldRow: _hold,
     JobEventRow: _event,
     JobQueueRow: _queued,
+    JobStepRow: _step,
     McpTool: _tool,
     OutboxRow: _outbox,
     PricingPlanRow: _pricing_plan,

@@ -16,6 +16,8 @@ from app.orchestration.types import (
     Submitted,
 )
 from app.orchestration.worker import Worker
+from app.orchestration.workflow.runnable import workflow_job
+from app.orchestration.workflow.runner import WorkflowRunner
 
 __all__ = [
     "Artifact",
@@ -32,4 +34,6 @@ __all__ = [
     "RunContext",
     "Submitted",
     "Worker",
+    "WorkflowRunner",
+    "workflow_job",
 ]

@@ -48,6 +48,7 @@ PUBLISHED = {
     },
     "job_queue": {"job_id": UUID, "lease_until": TIME, "attempt": "integer"},
     "job_events": {"job_id": UUID, "seq": "integer", "data": JSON},
+    "job_steps": {"job_id": UUID, "path": TEXT, "status": TEXT, "output": JSON},
     "agent_runs": {"run_id": UUID, "job_id": UUID, "role": TEXT},
     "wallet": {"user_id": UUID, "available_micro": "bigint"},
     "hold": {"hold_id": UUID, "amount_micro": "bigint"},

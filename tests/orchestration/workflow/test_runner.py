@@ -1,0 +1,540 @@
+"""Workflows as jobs: over real PostgreSQL and the real worker, with tools written for the test."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.billing import to_micro
+from app.kernel.clock import Clock
+from app.kernel.errors import AppError, Code
+from app.kernel.metrics import Metrics
+from app.kernel.principal import SERVICE
+from app.orchestration import JobEvent, JobView, Worker, WorkflowRunner, workflow_job
+from app.proxy import ToolCall, ToolResult, Usage
+from tests.orchestration.conftest import Bench
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Answer = Mapping[str, Any] | Exception | Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass
+class Tools:
+    """A proxy with an answer per tool; a tool named in `gates` waits for its event."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    reached: dict[str, asyncio.Event] = field(default_factory=dict)
+    calls: list[ToolCall] = field(default_factory=list)
+    flying: int = 0
+    most: int = 0
+
+    def hold(self, name: str) -> asyncio.Event:
+        """Stop calls of a tool; gives the event of the first one that came."""
+        self.gates[name], self.reached[name] = asyncio.Event(), asyncio.Event()
+        return self.reached[name]
+
+    def go(self, name: str) -> None:
+        self.gates.pop(name).set()
+
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(call.name for call in self.calls))
+
+    def keys(self, name: str) -> list[str]:
+        return [str(call.idempotency_key) for call in self.calls if call.name == name]
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        self.calls.append(call)
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        try:
+            if (gate := self.gates.get(call.name)) is not None:
+                self.reached[call.name].set()
+                await gate.wait()
+            await asyncio.sleep(0)
+            return self._answer(call)
+        finally:
+            self.flying -= 1
+
+    def _answer(self, call: ToolCall) -> ToolResult:
+        answer = self.answers.get(call.name, {"from": call.name})
+        if callable(answer):
+            answer = answer(call.arguments)
+        usage = Usage(call.name, "0" * 64, 1, 2, 3)
+        if isinstance(answer, AppError):
+            return ToolResult(None, [], True, answer, usage)
+        if isinstance(answer, Exception):
+            raise answer
+        return ToolResult(dict(answer), [], False, None, usage)
+
+
+def worker_of(
+    bench: Bench, tools: Tools, parallel: int = 8, clock: Clock | None = None, **changes: Any
+) -> Worker:
+    return Worker(
+        transactions=bench.database,
+        wakeups=bench.wakeups,
+        lifecycle=bench.lifecycle,
+        billing=bench.billing,
+        proxy=tools,  # type: ignore[arg-type]
+        handlers={"workflow": WorkflowRunner(bench.lifecycle, clock=clock, parallel=parallel)},
+        settings=bench.settings.model_copy(update=changes),
+        metrics=Metrics(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def working(bench: Bench, tools: Tools, **changes: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(worker_of(bench, tools, **changes).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def submit(bench: Bench, nodes: dict[str, Any], given: Any = None, **more: Any) -> JobView:
+    raw = {"workflow": 1, "nodes": nodes, **more}
+    body = workflow_job(raw, given, tool=str, template=str, now=NOW)
+    return await bench.submit(kind="workflow", definition=body)
+
+
+async def run(
+    bench: Bench, tools: Tools, nodes: dict[str, Any], given: Any = None, **more: Any
+) -> JobView:
+    job = await submit(bench, nodes, given, **more)
+    async with working(bench, tools):
+        return await bench.until_ended(job.job_id)
+
+
+async def stored(bench: Bench, job_id: UUID) -> dict[str, tuple[str, Any]]:
+    """The steps as their owner reads them."""
+    async with bench.database.begin(bench.user) as uow:
+        rows = await uow.execute(
+            "select path, status, output from app.job_steps where job_id = :job", {"job": job_id}
+        )
+        return {row.path: (row.status, row.output) for row in rows}
+
+
+async def lines(bench: Bench, job_id: UUID) -> list[JobEvent]:
+    async with bench.database.begin(bench.user) as uow:
+        return list(await bench.jobs.events(uow, job_id, limit=1000))
+
+
+async def told(bench: Bench, job_id: UUID) -> Counter[tuple[str, str]]:
+    """How often each event of each step was told."""
+    found = [line for line in await lines(bench, job_id) if line.kind.startswith("step.")]
+    return Counter((line.kind, line.data["path"]) for line in found)
+
+
+async def until_flying(bench: Bench, tools: Tools, job: JobView, count: int) -> None:
+    """Wait until so many calls are held; no more than those have started."""
+    async with asyncio.timeout(20):
+        while tools.flying < count:
+            await asyncio.sleep(0.01)
+    started = [kind for kind, _ in await told(bench, job.job_id) if kind == "step.started"]
+    assert len(started) == count
+
+
+async def metered(bench: Bench, job_id: UUID) -> list[str]:
+    async with bench.database.begin(bench.user) as uow:
+        rows = await uow.execute(
+            "select key from app.usage_event where job_id = :job order by key", {"job": job_id}
+        )
+        return [row.key for row in rows]
+
+
+def tool(name: str, after: list[str] | None = None, **more: Any) -> dict[str, Any]:
+    return {"tool": f"t.{name}", "after": after or [], **more}
+
+
+DIAMOND = {
+    "top": tool("top", arguments={"n": "${{ input.n }}"}),
+    "left": tool("left", ["top"]),
+    "right": tool("right", ["top"]),
+    "join": tool(
+        "join",
+        arguments={"l": "${{ steps.left.output.from }}", "r": "${{ steps.right.output.from }}"},
+    ),
+}
+
+
+async def test_a_diamond_runs_each_step_once_and_is_charged_once(bench: Bench) -> None:
+    tools = Tools({"t.join": lambda arguments: {"got": dict(arguments)}})
+    job = await run(bench, tools, DIAMOND, {"n": 7})
+    assert (job.status, job.charged_micro) == ("Success", to_micro(2))
+    assert job.final_output == {"output": {"got": {"l": "t.left", "r": "t.right"}}}
+    assert tools.counts() == {"t.top": 1, "t.left": 1, "t.right": 1, "t.join": 1}
+    assert tools.calls[0].arguments == {"n": 7}
+    assert tools.keys("t.top") == [f"{job.job_id}:step:top:1"]
+    assert await bench.wallet() == (to_micro(8), 0, to_micro(2))
+    assert {path: status for path, (status, _) in (await stored(bench, job.job_id)).items()} == (
+        dict.fromkeys(DIAMOND, "Success")
+    )
+    assert await told(bench, job.job_id) == {
+        (kind, path): 1 for kind in ("step.started", "step.finished") for path in DIAMOND
+    }
+
+
+async def test_branches_of_the_graph_run_at_the_same_time(bench: Bench) -> None:
+    tools = Tools()
+    left, right = tools.hold("t.left"), tools.hold("t.right")
+    job = await submit(bench, DIAMOND, {})
+    async with working(bench, tools):
+        async with asyncio.timeout(20):
+            await asyncio.gather(left.wait(), right.wait())
+        tools.go("t.left")
+        tools.go("t.right")
+        assert (await bench.until_ended(job.job_id)).status == "Success"
+
+
+async def test_a_stopped_run_goes_on_behind_its_stored_steps(bench: Bench) -> None:
+    tools = Tools()
+    reached = tools.hold("t.right")
+    job = await submit(bench, DIAMOND, {})
+    async with working(bench, tools):
+        async with asyncio.timeout(20):
+            await reached.wait()
+            while "left" not in await stored(bench, job.job_id):
+                await asyncio.sleep(0.01)
+    assert set(await stored(bench, job.job_id)) == {"top", "left"}
+    tools.go("t.right")
+    async with working(bench, tools):
+        done = await bench.until_ended(job.job_id)
+    assert (done.status, done.attempt) == ("Success", 2)
+    assert tools.counts() == {"t.top": 1, "t.left": 1, "t.right": 2, "t.join": 1}
+    assert len(set(tools.keys("t.right"))) == 1
+    assert set((await told(bench, job.job_id)).values()) == {1}
+    assert await metered(bench, job.job_id) == [
+        "step:join:1",
+        "step:left:1",
+        "step:right:1",
+        "step:top:1",
+    ]
+    assert await bench.wallet() == (to_micro(8), 0, to_micro(2))
+
+
+async def test_a_run_that_lost_its_lease_stores_nothing(bench: Bench) -> None:
+    stale, fresh = Tools({"t.b": {"from": "stale"}}), Tools({"t.b": {"from": "fresh"}})
+    reached = stale.hold("t.b")
+    nodes = {"a": tool("a"), "b": tool("b", ["a"])}
+    job = await submit(bench, nodes)
+    # The first worker does not see it: its heartbeat comes every twenty seconds, and it is full.
+    async with working(bench, stale, lease_seconds=60.0, worker_concurrency=1):
+        async with asyncio.timeout(20):
+            await reached.wait()
+        async with bench.database.begin(SERVICE) as uow:
+            await uow.execute(
+                "update app.job_queue set lease_until = null, worker = null, attempt = 9"
+            )
+        stale.answers["t.a"] = AssertionError("run again")
+        reached = fresh.hold("t.b")
+        async with working(bench, fresh):
+            async with asyncio.timeout(20):
+                await reached.wait()
+            stale.go("t.b")
+            while stale.flying:
+                await asyncio.sleep(0.01)
+            fresh.go("t.b")
+            done = await bench.until_ended(job.job_id)
+    assert (done.status, done.final_output) == ("Success", {"output": {"from": "fresh"}})
+    assert (await stored(bench, job.job_id))["b"] == ("Success", {"from": "fresh"})
+    assert stale.counts() == {"t.a": 1, "t.b": 1}
+    assert fresh.counts() == {"t.b": 1}
+
+
+async def test_a_failed_step_ends_the_workflow_free_and_is_named(bench: Bench) -> None:
+    tools = Tools({"t.b": AppError(Code.NO_PAM_SITE, "no PAM", hint="try another gene")})
+    nodes = {"a": tool("a"), "b": tool("b", ["a"]), "c": tool("c", ["b"])}
+    job = await run(bench, tools, nodes)
+    assert (job.status, job.charged_micro, job.final_output) == ("Failed", 0, None)
+    assert job.error == {
+        "code": "no_pam_site",
+        "message": "no PAM",
+        "hint": "try another gene",
+        "details": {"step": "b"},
+    }
+    assert "t.c" not in tools.counts()
+    assert (await stored(bench, job.job_id))["b"][0] == "Failed"
+    assert await bench.wallet() == (to_micro(10), 0, 0)
+
+
+async def test_a_failure_stops_the_steps_beside_it(bench: Bench) -> None:
+    tools = Tools({"t.bad": AppError(Code.TOOL_FAILED, "no")})
+    tools.hold("t.slow")
+    job = await run(bench, tools, {"slow": tool("slow"), "bad": tool("bad")})
+    assert job.status == "Failed"
+    assert tools.flying == 0
+    assert set(await stored(bench, job.job_id)) == {"bad"}
+
+
+async def test_with_continue_the_workflow_sees_the_failure(bench: Bench) -> None:
+    tools = Tools({"t.b": AppError(Code.TOOL_FAILED, "it broke")})
+    nodes = {"b": tool("b", on_error="continue"), "c": tool("c", ["b"])}
+    output = {"status": "${{ steps.b.status }}", "code": "${{ steps.b.error.code }}"}
+    job = await run(bench, tools, nodes, output=output)
+    assert job.status == "Success"
+    assert job.final_output == {"output": {"status": "Failed", "code": "tool_failed"}}
+    assert (await told(bench, job.job_id))["step.failed", "b"] == 1
+
+
+async def test_a_map_is_bounded_and_keeps_the_order(bench: Bench) -> None:
+    tools = Tools({"t.square": lambda arguments: {"n": arguments["n"] ** 2}})
+    body = tool("square", arguments={"n": "${{ item }}"})
+    nodes = {"m": {"map": {"over": "${{ input }}", "parallel": 2, "do": body}}}
+    tools.hold("t.square")
+    job = await submit(bench, nodes, [1, 2, 3, 4, 5], output="${{ steps.m.output[*].n }}")
+    async with working(bench, tools):
+        await until_flying(bench, tools, job, 2)
+        tools.go("t.square")
+        job = await bench.until_ended(job.job_id)
+    assert job.final_output == {"output": [1, 4, 9, 16, 25]}
+    assert tools.most == 2
+    assert set(await stored(bench, job.job_id)) == {f"m[{index}]" for index in range(5)}
+    assert (await told(bench, job.job_id))["step.finished", "m"] == 1
+
+
+async def test_a_job_has_at_most_so_many_steps_at_a_time(bench: Bench) -> None:
+    tools = Tools()
+    nodes = {f"n{index}": tool("x") for index in range(7)}
+    tools.hold("t.x")
+    job = await submit(bench, nodes, output=1)
+    async with working(bench, tools, parallel=3):
+        await until_flying(bench, tools, job, 3)
+        tools.go("t.x")
+        assert (await bench.until_ended(job.job_id)).status == "Success"
+    assert (tools.most, tools.counts()) == (3, {"t.x": 7})
+
+
+async def test_items_of_a_map_are_not_repeated_after_a_stop(bench: Bench) -> None:
+    tools = Tools({"t.x": lambda arguments: {"n": arguments["n"]}})
+    inner = {"x": tool("x", arguments={"n": "${{ item }}"}), "y": tool("y", ["x"])}
+    do = {"nodes": inner, "output": "${{ steps.x.output.n }}"}
+    nodes = {"m": {"map": {"over": "${{ input }}", "do": do}}, "z": tool("z", ["m"])}
+    reached = tools.hold("t.z")
+    job = await submit(bench, nodes, [1, 2, 3], output="${{ steps.m.output }}")
+    async with working(bench, tools):
+        async with asyncio.timeout(20):
+            await reached.wait()
+    tools.go("t.z")
+    async with working(bench, tools):
+        done = await bench.until_ended(job.job_id)
+    assert done.final_output == {"output": [1, 2, 3]}
+    assert tools.counts() == {"t.x": 3, "t.y": 3, "t.z": 2}
+    assert set((await told(bench, job.job_id)).values()) == {1}
+
+
+async def test_the_arm_not_taken_is_skipped(bench: Bench) -> None:
+    tools = Tools()
+    when = [{"if": "${{ input.deep }}", "then": ["deep"]}]
+    nodes = {
+        "choose": {"branch": {"when": when, "else": ["quick"]}},
+        "deep": tool("deep"),
+        "quick": tool("quick"),
+        "end": tool("end", ["deep", "quick"]),
+    }
+    job = await run(bench, tools, nodes, {"deep": False})
+    assert job.status == "Success"
+    assert tools.counts() == {"t.quick": 1, "t.end": 1}
+    steps = await stored(bench, job.job_id)
+    assert steps["deep"] == ("Skipped", None)
+    assert steps["choose"] == ("Success", {"arm": "else", "then": ["quick"]})
+    assert (await told(bench, job.job_id))["step.skipped", "deep"] == 1
+
+
+async def test_a_step_is_tried_again_by_its_own_policy(bench: Bench) -> None:
+    replies = [AppError(Code.TOOL_SERVER_DOWN, "down")] * 2 + [{"ok": True}]
+    tools = Tools({"t.a": lambda _: replies.pop(0)})
+    job = await run(bench, tools, {"a": tool("a", retry={"max_attempts": 3, "backoff_s": 0.01})})
+    assert (job.status, job.attempt) == ("Success", 1)
+    assert tools.keys("t.a") == [f"{job.job_id}:step:a:{attempt}" for attempt in (1, 2, 3)]
+    assert (await told(bench, job.job_id))["step.retrying", "a"] == 2
+    assert await bench.wallet() == (to_micro(8), 0, to_micro(2))
+
+
+async def test_without_a_policy_or_for_other_errors_there_is_one_try(bench: Bench) -> None:
+    tools = Tools(
+        {"t.a": AppError(Code.TOOL_SERVER_DOWN, "x"), "t.b": AppError(Code.NO_GUIDE, "x")}
+    )
+    nodes = {
+        "a": tool("a", on_error="continue"),
+        "b": tool("b", on_error="continue", retry={"backoff_s": 0}),
+    }
+    assert (await run(bench, tools, nodes)).status == "Success"
+    assert tools.counts() == {"t.a": 1, "t.b": 1}
+
+
+async def test_failed_tries_count_across_a_stop(bench: Bench) -> None:
+    tools = Tools({"t.a": AppError(Code.TOOL_SERVER_DOWN, "down")})
+    nodes = {"a": tool("a", retry={"max_attempts": 2, "backoff_s": 50})}
+    job = await submit(bench, nodes)
+    async with working(bench, tools):
+        async with asyncio.timeout(20):
+            while ("step.retrying", "a") not in await told(bench, job.job_id):
+                await asyncio.sleep(0.01)
+    async with working(bench, tools):
+        done = await bench.until_ended(job.job_id)
+    assert done.error is not None
+    assert (done.status, done.error["code"]) == ("Failed", "tool_server_down")
+    assert tools.keys("t.a") == [f"{job.job_id}:step:a:{attempt}" for attempt in (1, 2)]
+
+
+async def test_a_try_that_takes_too_long_is_a_failure(bench: Bench) -> None:
+    tools = Tools()
+    tools.hold("t.a")
+    job = await run(bench, tools, {"a": tool("a", timeout_s=0.05)})
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("Failed", "tool_timeout")
+    assert job.error["details"]["step"] == "a"
+
+
+async def test_code_that_fails_in_the_sandbox_is_a_failed_step(bench: Bench) -> None:
+    answers: dict[str, dict[str, Any]] = {
+        "fine": {"status": "ok", "exit_code": 0, "stdout": "42"},
+        "bad": {"status": "error", "exit_code": 1, "stderr": "ZeroDivisionError"},
+    }
+    tools = Tools({"sandbox.run_python": lambda arguments: answers[arguments["code"]]})
+    nodes = {
+        "fine": {"sandbox": {"code": "fine"}},
+        "bad": {"sandbox": {"code": "bad"}, "after": ["fine"]},
+    }
+    job = await run(bench, tools, nodes)
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("Failed", "tool_failed")
+    assert job.error["details"] == {
+        "step": "bad",
+        "status": "error",
+        "exit_code": 1,
+        "stderr": "ZeroDivisionError",
+    }
+    assert (await stored(bench, job.job_id))["fine"][1]["stdout"] == "42"
+
+
+@pytest.mark.parametrize("value", ["a\0b", 2**70, "\ud800"])
+async def test_an_answer_that_cannot_be_stored_is_a_failed_step(bench: Bench, value: Any) -> None:
+    job = await run(bench, Tools({"t.a": {"x": [value]}}), {"a": tool("a")})
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("Failed", "tool_protocol_error")
+
+
+async def test_text_that_only_looks_like_nul_is_stored(bench: Bench) -> None:
+    job = await run(bench, Tools({"t.a": {"x": "\\u0000"}}), {"a": tool("a")})
+    assert job.final_output == {"output": {"x": "\\u0000"}}
+
+
+async def test_a_fault_of_foreign_code_tries_the_job_again(bench: Bench) -> None:
+    replies: list[Any] = [RuntimeError("a fault"), {"ok": True}]
+    tools = Tools({"t.b": lambda _: replies.pop(0)})
+    job = await run(bench, tools, {"a": tool("a"), "b": tool("b", ["a"])})
+    assert (job.status, job.attempt) == ("Success", 2)
+    assert tools.counts() == {"t.a": 1, "t.b": 2}
+
+
+async def test_a_wait_holds_the_workflow_up_and_gives_null(bench: Bench) -> None:
+    nodes = {
+        "past": {"wait": {"until": "2026-01-01T00:00:30Z"}},
+        "soon": {"wait": {"seconds": 0.02}, "after": ["past"]},
+        "a": tool("a", ["soon"]),
+    }
+    job = await run(bench, Tools(), nodes)
+    assert job.status == "Success"
+    assert (await stored(bench, job.job_id))["soon"] == ("Success", None)
+    kinds = [line.kind for line in await lines(bench, job.job_id)]
+    assert kinds.index("step.waiting") < kinds.index("step.started")
+
+
+async def test_a_wait_goes_on_where_it_was_after_a_stop(bench: Bench) -> None:
+    job = await submit(bench, {"w": {"wait": {"seconds": 55}}, "a": tool("a", ["w"])})
+    async with working(bench, Tools()):
+        async with asyncio.timeout(20):
+            while ("step.waiting", "w") not in await told(bench, job.job_id):
+                await asyncio.sleep(0.01)
+    async with working(bench, Tools(), clock=_Ahead(timedelta(seconds=56))):
+        assert (await bench.until_ended(job.job_id)).status == "Success"
+
+
+class _Ahead:
+    """A clock that is ahead of the machine's."""
+
+    def __init__(self, ahead: timedelta) -> None:
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+async def test_a_wait_that_turns_out_too_long_fails(bench: Bench) -> None:
+    nodes = {"w": {"wait": {"seconds": "${{ input.s }}"}}}
+    job = await run(bench, Tools(), nodes, {"s": 61})
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("Failed", "invalid_input")
+
+
+async def test_an_owner_stops_a_run_and_pays_nothing(bench: Bench) -> None:
+    tools = Tools()
+    reached = tools.hold("t.b")
+    job = await submit(bench, {"a": tool("a"), "b": tool("b", ["a"])})
+    async with working(bench, tools):
+        async with asyncio.timeout(20):
+            await reached.wait()
+        async with bench.database.begin(bench.user.elevated()) as uow:
+            await bench.jobs.cancel(uow, job.job_id)
+        done = await bench.until_ended(job.job_id)
+    assert (done.status, done.charged_micro, tools.flying) == ("Cancelled", 0, 0)
+    assert await bench.wallet() == (to_micro(10), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("node", "pointer"),
+    [
+        ({"agent": {"template": "crispr_knockout"}}, "/nodes/n/agent"),
+        ({"wait": {"approval": {"title": "Go on?"}}}, "/nodes/n/wait/approval"),
+        ({"wait": {"seconds": 61}}, "/nodes/n/wait"),
+        ({"wait": {"until": "2026-01-01T00:01:01Z"}}, "/nodes/n/wait"),
+        ({"tool": "t.a", "key": "k"}, "/nodes/n/key"),
+        ({"tool": "t.a", "retry": {"max_attempts": 20}}, "/nodes/n/retry"),
+        ({"map": {"over": [1], "do": {"agent": {"task": "x"}}}}, "/nodes/n/map/do/agent"),
+    ],
+)
+async def test_what_cannot_run_is_refused_before_it_costs(
+    bench: Bench, node: dict[str, Any], pointer: str
+) -> None:
+    raw = {"workflow": 1, "nodes": {"n": node}}
+    with pytest.raises(AppError) as caught:
+        workflow_job(raw, None, tool=str, template=str, now=NOW)
+    assert caught.value.code is Code.INVALID_INPUT
+    [error] = caught.value.details["errors"]
+    assert (error["pointer"], error["code"]) == (pointer, "not_supported")
+
+
+@pytest.mark.parametrize("body", [{}, {"definition": {"workflow": 2}}])
+async def test_a_job_without_a_workflow_fails_at_once(bench: Bench, body: dict[str, Any]) -> None:
+    job = await bench.submit(kind="workflow", definition=body)
+    async with working(bench, Tools()):
+        done = await bench.until_ended(job.job_id)
+    assert done.error is not None
+    assert (done.status, done.attempt, done.error["code"]) == ("Failed", 1, "invalid_input")
+
+
+async def test_an_input_that_does_not_fit_makes_no_job() -> None:
+    raw = {
+        "workflow": 1,
+        "nodes": {"a": tool("a")},
+        "input_schema": {"type": "object", "required": ["n"]},
+    }
+    with pytest.raises(AppError) as caught:
+        workflow_job(raw, {}, tool=str, template=str, now=NOW)
+    assert caught.value.code is Code.INVALID_INPUT
+    assert workflow_job(raw, {"n": 1}, tool=str, template=str, now=NOW)["input"] == {"n": 1}
