@@ -104,13 +104,17 @@ class Executor:
 
 
 def _delay(step: ReadyStep, attempt: int, error: AppError) -> float | None:
-    """Seconds until the next try, with a quarter of jitter; None if there is none."""
+    """Seconds until the next try, with a quarter of jitter; None if there is none.
+
+    Whoever refuses for a rate limit says how long; that wait is kept too.
+    """
     if step.retry is None:
         return None
     delay = step.retry.delay_after(attempt, error.code.value, is_retryable=error.is_retryable)
     if delay is None:
         return None
-    return round(min(delay * random.uniform(0.75, 1.25), LONGEST_PAUSE_S), 3)
+    asked = float(error.details.get("retry_after_s", 0))
+    return round(min(max(delay * random.uniform(0.75, 1.25), asked), LONGEST_PAUSE_S), 3)
 
 
 def _check_storable(output: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,11 @@ import pytest
 
 from app.billing import to_micro
 from app.kernel.clock import Clock
+from app.kernel.db import Database
 from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
-from app.kernel.principal import SERVICE
+from app.kernel.principal import SERVICE, Principal
+from app.kernel.uow import UnitOfWork
 from app.orchestration import JobEvent, JobView, Worker, WorkflowRunner, workflow_job
 from app.proxy import ToolCall, ToolResult, Usage
 from tests.orchestration.conftest import Bench
@@ -252,6 +254,58 @@ async def test_a_run_that_lost_its_lease_stores_nothing(bench: Bench) -> None:
     assert fresh.counts() == {"t.b": 1}
 
 
+@dataclass
+class Faulty:
+    """Transactions of which one of the owner's fails: before its commit, or told so after it."""
+
+    database: Database
+    at: int
+    is_after: bool
+    count: int = 0
+
+    @contextlib.asynccontextmanager
+    async def begin(self, principal: Principal) -> AsyncIterator[UnitOfWork]:
+        is_mine = principal.user_id is not None
+        self.count += is_mine
+        is_now = is_mine and self.count == self.at
+        gone = AppError(Code.HUB_UNAVAILABLE, "gone")
+        async with self.database.begin(principal) as uow:
+            yield uow
+            if is_now and not self.is_after:
+                raise gone
+        if is_now:
+            raise gone
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+async def test_wherever_the_database_fails_no_stored_step_is_repeated(
+    bench: Bench, *, is_after: bool
+) -> None:
+    async with bench.database.begin(SERVICE) as uow:
+        await bench.billing.grant(uow, bench.user.owner, to_micro(1000), cause="more")
+    for at in range(1, 100):
+        tools = Tools()
+        faulty = Faulty(bench.database, at, is_after)
+        job = await submit(bench, DIAMOND, {})
+        async with working(replace(bench, database=faulty), tools):  # type: ignore[arg-type]
+            done = await bench.until_ended(job.job_id)
+        assert (done.status, done.charged_micro) == ("Success", to_micro(2))
+        assert set((await told(bench, job.job_id)).values()) == {1}
+        assert await metered(bench, job.job_id) == [
+            f"step:{path}:1" for path in ("join", "left", "right", "top")
+        ]
+        if faulty.count < at:
+            assert tools.counts() == {"t.top": 1, "t.left": 1, "t.right": 1, "t.join": 1}
+            return
+        repeated = {name for name, count in tools.counts().items() if count > 1}
+        assert repeated in _REPEATABLE
+    raise AssertionError("a run has more transactions than that")
+
+
+# What may be in flight at the same time.
+_REPEATABLE = (set(), {"t.top"}, {"t.left"}, {"t.right"}, {"t.left", "t.right"}, {"t.join"})
+
+
 async def test_a_failed_step_ends_the_workflow_free_and_is_named(bench: Bench) -> None:
     tools = Tools({"t.b": AppError(Code.NO_PAM_SITE, "no PAM", hint="try another gene")})
     nodes = {"a": tool("a"), "b": tool("b", ["a"]), "c": tool("c", ["b"])}
@@ -359,6 +413,16 @@ async def test_a_step_is_tried_again_by_its_own_policy(bench: Bench) -> None:
     assert tools.keys("t.a") == [f"{job.job_id}:step:a:{attempt}" for attempt in (1, 2, 3)]
     assert (await told(bench, job.job_id))["step.retrying", "a"] == 2
     assert await bench.wallet() == (to_micro(8), 0, to_micro(2))
+
+
+async def test_a_rate_limit_says_how_long_to_wait(bench: Bench) -> None:
+    limited = AppError(Code.RATE_LIMITED, "slow down", details={"retry_after_s": 0.02})
+    replies: list[Any] = [limited, {"ok": True}]
+    tools = Tools({"t.a": lambda _: replies.pop(0)})
+    job = await run(bench, tools, {"a": tool("a", retry={"backoff_s": 0})})
+    assert job.status == "Success"
+    [line] = [one for one in await lines(bench, job.job_id) if one.kind == "step.retrying"]
+    assert (line.data["delay_s"], line.data["error"]["code"]) == (0.02, "rate_limited")
 
 
 async def test_without_a_policy_or_for_other_errors_there_is_one_try(bench: Bench) -> None:
