@@ -45,7 +45,8 @@ def install(app: FastAPI, operations: Operations) -> None:
     app.state.operations = operations
     errors.install(app)
     openapi.install(app)
-    for module in (account, catalog, files, jobs, stream, health):
+    # Routes are tried in this order, and most requests are about jobs.
+    for module in (jobs, stream, account, catalog, files, health):
         app.include_router(module.router, responses=openapi.RESPONSES)
     _wrap(app, operations, settings)
 

@@ -14,7 +14,8 @@ PREFIX = "/v1"
 _bearer = HTTPBearer(auto_error=False, description="An API key, `uaol_...`.")
 
 
-def _operations(request: Request) -> Operations:
+# Not a plain function: FastAPI would run one in a thread, for every request.
+async def _operations(request: Request) -> Operations:
     operations = request.app.state.operations
     assert isinstance(operations, Operations)
     return operations
@@ -25,9 +26,9 @@ Ops = Annotated[Operations, Depends(_operations)]
 
 async def _caller(
     request: Request,
-    ops: Ops,
     _documented: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
+    ops = await _operations(request)
     return await ops.access.authenticate(request.headers.get("authorization"))
 
 

@@ -60,11 +60,10 @@ class FilesOut(View):
 @router.post(
     "/jobs",
     status_code=201,
+    response_model=JobOut,
     responses={200: {"model": JobOut, "description": "The job this key stands for already."}},
 )
-async def submit(
-    ops: Ops, caller: Caller, response: Response, body: JobIn, key: Idempotency = None
-) -> JobOut:
+async def submit(ops: Ops, caller: Caller, body: JobIn, key: Idempotency = None) -> Response:
     """Hold the price and queue a job; 200 instead of 201 if the idempotency key was used."""
     if body.tool is not None:
         job = ToolJob(body.tool, body.arguments or {}, key, body.priority)
@@ -73,9 +72,12 @@ async def submit(
         assert body.template is not None
         given = body.input or {}
         submitted = await ops.submit_task(caller, body.template, given, key, body.priority)
-    response.status_code = 201 if submitted.is_new else 200
-    response.headers["location"] = f"/v1/jobs/{submitted.job.job_id}"
-    return JobOut.of(submitted.job)
+    return Response(
+        JobOut.of(submitted.job).model_dump_json(),
+        status_code=201 if submitted.is_new else 200,
+        headers={"location": f"/v1/jobs/{submitted.job.job_id}"},
+        media_type="application/json",
+    )
 
 
 @router.post("/jobs:batch", response_model=BatchOut)
