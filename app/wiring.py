@@ -26,7 +26,7 @@ from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Intake, Jobs, Lifecycle, Worker
+from app.orchestration import Intake, Jobs, Lifecycle, Worker, WorkflowRunner
 from app.proxy import OnListed, ToolProxy, sandbox_tool
 from app.registry import Registry, ServerConfig, ToolDefinition, load_config
 from app.sandbox import Limits, Sandbox, make_executors
