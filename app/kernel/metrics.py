@@ -43,6 +43,7 @@ class Metrics:
         self._request_time = histogram("http_request_seconds", "Time to answer", ["route"])
         self._calls = counter("tool_calls", "Tool calls", ["tool", "outcome"])
         self._call_time = histogram("tool_call_seconds", "Time of a tool call", ["tool"])
+        self._seen_calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._jobs = counter("jobs", "Jobs ended, by final status", ["status"])
         self._job_time = histogram("job_seconds", "Start to end of a job", buckets=_LONG)
         self._depth = gauge("queue_depth", "Jobs waiting to run")
@@ -59,9 +60,14 @@ class Metrics:
 
     def observe_tool(self, tool: str, outcome: str, seconds: float) -> None:
         """One tool call; `outcome` is `ok` or an error code."""
-        tool = self._tools(tool)
-        self._calls.labels(tool, outcome).inc()
-        self._call_time.labels(tool).observe(seconds)
+        if (known := self._seen_calls.get((tool, outcome))) is None:
+            name = self._tools(tool)
+            known = self._calls.labels(name, outcome), self._call_time.labels(name)
+            # Looking labels up costs more than counting; names past the bound are not kept.
+            if name == tool:
+                self._seen_calls[tool, outcome] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def observe_job(self, status: str, seconds: float) -> None:
         """One job that reached its final status."""

@@ -6,7 +6,7 @@ id; a path that a caller wrote there never reaches a tool. Doubt is resolved tow
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -68,7 +68,7 @@ class FilePositions:
 
     def find(self, value: Any) -> list[Path]:
         """Where files are, in order; empty at once for a schema without any."""
-        if not _mentions_files(self._root):
+        if not self._definition.takes_files:
             return []
         return list(dict.fromkeys(self._walk(self._root, value, ())))
 
@@ -127,16 +127,6 @@ def _children(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any]
         first = schema.get("prefixItems", [])
         for i in range(len(value)):
             yield from ((one, i) for one in (*first[i : i + 1], *every))
-
-
-def _mentions_files(schema: Any) -> bool:
-    if isinstance(schema, Mapping):
-        return schema.get("format") == "file" or _any_mentions(schema.values())
-    return isinstance(schema, list) and _any_mentions(schema)
-
-
-def _any_mentions(parts: Iterable[Any]) -> bool:
-    return any(_mentions_files(part) for part in parts)
 
 
 def _parent(value: Any, path: Path) -> Any:

@@ -67,6 +67,12 @@ class RegistryConfig:
     servers: tuple[ServerConfig, ...] = ()
 
 
+def _mentions_files(schema: Any) -> bool:
+    if isinstance(schema, Mapping):
+        return schema.get("format") == "file" or any(map(_mentions_files, schema.values()))
+    return isinstance(schema, list) and any(map(_mentions_files, schema))
+
+
 @dataclass(frozen=True)
 class ToolDefinition:
     """A tool as its server describes it; schemas are JSON Schema 2020-12."""
@@ -104,6 +110,11 @@ class ToolDefinition:
             output_schema=raw["outputSchema"],
             annotations=raw["annotations"],
         )
+
+    @cached_property
+    def takes_files(self) -> bool:
+        """Whether any argument may be a file (`format: file`), at any depth."""
+        return _mentions_files(self.input_schema)
 
     @cached_property
     def sha256(self) -> str:
