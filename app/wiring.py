@@ -83,7 +83,7 @@ async def open_hub(settings: Settings, progress: Progress = _silent) -> AsyncIte
 
 async def require_current(address: HubAddress) -> None:
     """Raise unless the database is at the newest revision (a hub of one's own migrates itself)."""
-    if address.is_embedded or await asyncio.to_thread(is_current, address.owner_dsn):
+    if address.is_embedded or await asyncio.to_thread(is_current, address.app_dsn):
         return
     raise AppError(
         Code.HUB_UNAVAILABLE,

@@ -1,5 +1,6 @@
 """Reads a backend's raw answer: its size, its shape, and a tool's own refusal as an error."""
 
+import re
 from typing import Any
 
 import orjson
@@ -11,6 +12,8 @@ from app.proxy.types import RawResult
 from app.registry import ToolDefinition
 
 _WIDTH = 2000
+# An escaped NUL, which no text column of PostgreSQL can hold; an escaped backslash is none.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # A tool judges its input; codes of the platform's own, such as of wallets or leases, are not
 # its to give.
 _TOOL_CODES = frozenset(
@@ -46,9 +49,15 @@ def size_of(value: Any) -> int | None:
 
 def measure(definition: ToolDefinition, raw: RawResult, limit: int) -> int:
     """Bytes of an answer. Raises `tool_output_too_large` or `tool_protocol_error`."""
-    size = size_of([raw.structured, raw.content])
-    if size is None:
-        raise protocol_error(definition.server, "answered with something that is no JSON")
+    try:
+        data = orjson.dumps([raw.structured, raw.content])
+    except orjson.JSONEncodeError as error:
+        raise protocol_error(
+            definition.server, "answered with something that is no JSON"
+        ) from error
+    size = len(data)
+    if _NUL.search(data):
+        raise protocol_error(definition.server, "answered with a NUL character")
     if size > limit:
         raise output_too_large(definition.server, limit)
     return size

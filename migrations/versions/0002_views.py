@@ -1,4 +1,4 @@
-"""Views: a user's credits, and jobs with their live status."""
+"""Views: a user's credits, and jobs with their live status; the revision for the application."""
 
 from alembic import op
 
@@ -30,6 +30,13 @@ left join app.job_queue q using (job_id)
 left join app.settlement s on s.hold_id = j.job_id
 """
 
+# The application's login may ask which revision this is, and nothing else of Alembic's table.
+REVISION = """
+create function app.schema_revision() returns text
+language sql stable security definer set search_path = ''
+as $$ select version_num from app.alembic_version $$
+"""
+
 
 def upgrade() -> None:
     # Supabase grants nothing on a schema of one's own; the embedded hub has done it already.
@@ -37,8 +44,12 @@ def upgrade() -> None:
     for name, sql in (("user_accounts", USER_ACCOUNTS), ("jobs", JOBS)):
         op.execute(sql)
         op.execute(f"grant select on app.{name} to authenticated, service_role")
+    op.execute(REVISION)
+    op.execute("revoke execute on function app.schema_revision() from public")
+    op.execute("grant execute on function app.schema_revision() to service_role")
 
 
 def downgrade() -> None:
+    op.execute("drop function app.schema_revision()")
     op.execute("drop view app.jobs")
     op.execute("drop view app.user_accounts")

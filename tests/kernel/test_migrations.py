@@ -183,3 +183,12 @@ def test_no_statement_needs_a_newer_postgresql() -> None:
 )
 def test_a_newer_statement_would_be_found(statement: str) -> None:
     assert NEWER.search(statement)
+
+
+def test_the_applications_login_sees_whether_all_is_done(hub: Hub, owner: str) -> None:
+    login = owner.replace("//uaol_owner@", "//app_backend@")
+    assert login != owner
+    upgrade(owner)
+    assert is_current(login)
+    command.downgrade(config(owner), "0001")
+    assert not is_current(login)
