@@ -224,8 +224,11 @@ def test_nothing_else_is_in_the_schema(owner: Connection) -> None:
     kinds = {(name, kind) for name, kind in owner.execute(query) if kind not in {"i", "t"}}
     tables = {(name, "r") for name in (*NAMES, "alembic_version")}
     assert kinds == tables | {(name, "v") for name in VIEWS}
-    functions = owner.execute("select 1 from pg_proc where pronamespace = 'app'::regnamespace")
-    assert functions.fetchall() == []
+    functions = """select proname, prosecdef, proconfig, has_function_privilege('anon', oid, 'execute'),
+        has_function_privilege('authenticated', oid, 'execute')
+        from pg_proc where pronamespace = 'app'::regnamespace"""
+    found = owner.execute(functions).fetchall()
+    assert found == [("schema_revision", True, ['search_path=""'], False, False)]
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
