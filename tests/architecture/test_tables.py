@@ -224,7 +224,8 @@ def test_nothing_else_is_in_the_schema(owner: Connection) -> None:
     kinds = {(name, kind) for name, kind in owner.execute(query) if kind not in {"i", "t"}}
     tables = {(name, "r") for name in (*NAMES, "alembic_version")}
     assert kinds == tables | {(name, "v") for name in VIEWS}
-    functions = """select proname, prosecdef, proconfig, has_function_privilege('anon', oid, 'execute'),
+    functions = """select proname, prosecdef, proconfig,
+        has_function_privilege('anon', oid, 'execute'),
         has_function_privilege('authenticated', oid, 'execute')
         from pg_proc where pronamespace = 'app'::regnamespace"""
     found = owner.execute(functions).fetchall()
