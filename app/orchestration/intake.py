@@ -6,6 +6,7 @@ gathers. One commit a job reaches about 1,600 a second on two cores, batches man
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from app.kernel.errors import AppError
 from app.kernel.principal import SERVICE
@@ -14,6 +15,7 @@ from app.orchestration.service import Jobs
 from app.orchestration.types import JobRequest, Submitted
 
 _BATCH = 500
+_Waiting = tuple[JobRequest, "asyncio.Future[Submitted | AppError]"]
 
 
 class Intake:
@@ -23,7 +25,7 @@ class Intake:
         self._jobs = jobs
         self._transactions = transactions
         self._batch = batch
-        self._waiting: deque[tuple[JobRequest, asyncio.Future[Submitted | AppError]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, request: JobRequest) -> Submitted:
@@ -35,7 +37,13 @@ class Intake:
 
     async def submit_many(self, requests: list[JobRequest]) -> list[Submitted | AppError]:
         """Queue jobs, each under the rules of `submit` for itself."""
-        return list(await asyncio.gather(*[self._put(request) for request in requests]))
+        ended = await asyncio.gather(
+            *[self._put(request) for request in requests], return_exceptions=True
+        )
+        for one in ended:
+            if isinstance(one, BaseException) and not isinstance(one, AppError):
+                raise one
+        return [one for one in ended if isinstance(one, Submitted | AppError)]
 
     def _put(self, request: JobRequest) -> asyncio.Future[Submitted | AppError]:
         future: asyncio.Future[Submitted | AppError] = asyncio.get_running_loop().create_future()
@@ -53,17 +61,32 @@ class Intake:
         finally:
             self._task = None
 
-    async def _write(
-        self, batch: list[tuple[JobRequest, asyncio.Future[Submitted | AppError]]]
-    ) -> None:
+    async def _write(self, batch: list[_Waiting]) -> None:
         try:
-            async with self._transactions.begin(SERVICE) as uow:
-                results = await self._jobs.submit_many(uow, [request for request, _ in batch])
-        except Exception as error:  # noqa: BLE001 - it is every waiting caller's error
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+            results = await self._commit(batch)
+        except AppError as error:
+            # The database is away, for each of them alike.
+            _answer(batch, [error] * len(batch))
+        except Exception as error:  # noqa: BLE001 - one request that cannot be written
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            for one in batch:
+                await self._write([one])
+        else:
+            _answer(batch, results)
+
+    async def _commit(self, batch: list[_Waiting]) -> list[Submitted | AppError]:
+        async with self._transactions.begin(SERVICE) as uow:
+            return await self._jobs.submit_many(uow, [request for request, _ in batch])
+
+
+def _answer(batch: list[_Waiting], results: Sequence[Submitted | AppError]) -> None:
+    for (_, future), result in zip(batch, results, strict=True):
+        if not future.done():
+            future.set_result(result)
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    if not waiting[1].done():
+        waiting[1].set_exception(error)

@@ -180,6 +180,9 @@ class FastLane:
     async def _failed(self, lease: Lease, error: AppError) -> End | None:
         """The end of a failed call, or None if it is tried again."""
         limit = self._settings.max_attempts
+        if error.code is Code.RATE_LIMITED:
+            await self._postpone(lease, float(error.details.get("retry_after_s", 1.0)))
+            return None
         if is_final(error):
             return End(lease, "Failed", error=error.as_dict())
         if lease.failures + 1 >= limit:
@@ -188,6 +191,13 @@ class FastLane:
         async with self._transactions.begin(SERVICE) as uow:
             await self._lifecycle.retry(uow, lease, error, delay)
         return None
+
+    async def _postpone(self, lease: Lease, delay_s: float) -> None:
+        """Put a call off that came too early; it has not failed, and is not counted as if."""
+        async with self._transactions.begin(SERVICE) as uow:
+            await store.give_back(
+                uow, lease.job_id, lease.attempt, delay_s=delay_s, is_failure=False
+            )
 
     def _cancelled(self, lease: Lease) -> End:
         error = AppError(Code.JOB_CANCELLED, "The job was cancelled by its owner.")

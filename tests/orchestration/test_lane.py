@@ -171,3 +171,30 @@ async def test_a_late_answer_from_a_lost_lease_changes_nothing(
     assert done.final_output == {"by": "second"}
     assert (await bench.view(job.job_id)).final_output == {"by": "second"}
     assert await bench.wallet() == (to_micro("9.98"), 0, to_micro("0.02"))
+
+
+async def test_a_request_that_cannot_be_written_fails_alone(bench: Bench, intake: Intake) -> None:
+    broken = {"tool": "a.b", "arguments": {"x": "\x00"}}
+    made = await asyncio.gather(
+        intake.submit(call(bench)),
+        intake.submit(call(bench, definition=broken)),
+        intake.submit(call(bench)),
+        return_exceptions=True,
+    )
+    assert [isinstance(one, Submitted) for one in made] == [True, False, True]
+    assert (await bench.wallet())[1] == to_micro("0.02")
+
+
+async def test_a_call_that_comes_too_early_is_put_off_and_has_not_failed(
+    bench: Bench, intake: Intake
+) -> None:
+    bench.tools.answer = AppError(Code.RATE_LIMITED, "too many", details={"retry_after_s": 0.01})
+    job = (await intake.submit(call(bench))).job
+    async with bench.working(poll_seconds=0.02):
+        async with asyncio.timeout(20):
+            while len(bench.tools.calls) < 6:
+                await asyncio.sleep(0.01)
+        bench.tools.answer = {}
+        done = await bench.until_ended(job.job_id)
+    assert done.status == "Success"
+    assert await bench.wallet() == (to_micro("9.99"), 0, to_micro("0.01"))

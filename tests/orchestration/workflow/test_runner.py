@@ -560,29 +560,6 @@ async def test_an_owner_stops_a_run_and_pays_nothing(bench: Bench) -> None:
     assert await bench.wallet() == (to_micro(10), 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("node", "pointer"),
-    [
-        ({"agent": {"template": "crispr_knockout"}}, "/nodes/n/agent"),
-        ({"wait": {"approval": {"title": "Go on?"}}}, "/nodes/n/wait/approval"),
-        ({"wait": {"seconds": 61}}, "/nodes/n/wait"),
-        ({"wait": {"until": "2026-01-01T00:01:01Z"}}, "/nodes/n/wait"),
-        ({"tool": "t.a", "key": "k"}, "/nodes/n/key"),
-        ({"tool": "t.a", "retry": {"max_attempts": 20}}, "/nodes/n/retry"),
-        ({"map": {"over": [1], "do": {"agent": {"task": "x"}}}}, "/nodes/n/map/do/agent"),
-    ],
-)
-async def test_what_cannot_run_is_refused_before_it_costs(
-    bench: Bench, node: dict[str, Any], pointer: str
-) -> None:
-    raw = {"workflow": 1, "nodes": {"n": node}}
-    with pytest.raises(AppError) as caught:
-        workflow_job(raw, None, tool=str, template=str, now=NOW)
-    assert caught.value.code is Code.INVALID_INPUT
-    [error] = caught.value.details["errors"]
-    assert (error["pointer"], error["code"]) == (pointer, "not_supported")
-
-
 @pytest.mark.parametrize("body", [{}, {"definition": {"workflow": 2}}])
 async def test_a_job_without_a_workflow_fails_at_once(bench: Bench, body: dict[str, Any]) -> None:
     job = await bench.submit(kind="workflow", definition=body)
@@ -590,15 +567,3 @@ async def test_a_job_without_a_workflow_fails_at_once(bench: Bench, body: dict[s
         done = await bench.until_ended(job.job_id)
     assert done.error is not None
     assert (done.status, done.attempt, done.error["code"]) == ("Failed", 1, "invalid_input")
-
-
-async def test_an_input_that_does_not_fit_makes_no_job() -> None:
-    raw = {
-        "workflow": 1,
-        "nodes": {"a": tool("a")},
-        "input_schema": {"type": "object", "required": ["n"]},
-    }
-    with pytest.raises(AppError) as caught:
-        workflow_job(raw, {}, tool=str, template=str, now=NOW)
-    assert caught.value.code is Code.INVALID_INPUT
-    assert workflow_job(raw, {"n": 1}, tool=str, template=str, now=NOW)["input"] == {"n": 1}
