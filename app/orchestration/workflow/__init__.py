@@ -1,7 +1,7 @@
-"""The workflow definition: what it may say, what follows from it, and nothing that acts.
+"""The workflow definition: what it may say, what follows from it; and the runner that acts on it.
 
-Pure logic: no database, no clock, no randomness. `check` turns a submitted definition into a
-plan, `Plans` a stored one; `advance` says what can be done next.
+All but `runner`, `executing` and `store` is pure: no database, no clock, no randomness. `check`
+turns a submitted definition into a plan, `Plans` a stored one; `advance` says what is next.
 """
 
 from app.orchestration.workflow.definition import Definition, Retry
