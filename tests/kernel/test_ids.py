@@ -1,6 +1,7 @@
 """Identifiers follow RFC 9562."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import RFC_4122
 
 from app.kernel.ids import new_id
@@ -27,10 +28,18 @@ def test_a_later_millisecond_sorts_later() -> None:
 def test_every_random_bit_varies_and_none_repeats() -> None:
     ids = [new_id().int for _ in range(2000)]
     assert len(set(ids)) == len(ids)
-    random_bits = ((0xFFF << 64) | ((1 << 62) - 1)) & ((1 << 80) - 1)
+    random_bits = (1 << 62) - 1
     ones, zeros = 0, 0
     for made in ids:
         ones |= made
         zeros |= ~made
     assert ones & random_bits == random_bits
     assert zeros & random_bits == random_bits
+
+
+def test_each_sorts_after_the_one_before_even_within_a_millisecond() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: [new_id() for _ in range(5000)], range(4)))
+    for ids in made:
+        assert ids == sorted(ids)
+    assert len({one for ids in made for one in ids}) == 20_000
