@@ -17,6 +17,7 @@ from app.kernel.settings import load_settings
 
 TEMPLATE = "crispr_knockout"
 SAMPLES = Path(__file__).parents[2] / "biotools" / "samples"
+_WIDE = 170
 RECORD = SAMPLES / "human_HBB_region_U01317.gb"
 BACKGROUND = SAMPLES / "human_chr6p21_HLA_BA000025.gb.gz"
 
@@ -79,7 +80,8 @@ def _show_report(folder: Path, console: Console) -> None:
     from rich.markdown import Markdown
 
     text = (folder / "report.md").read_text(encoding="utf-8")
-    if console.is_terminal:
+    # Its tables are wide; drawn in a narrow terminal they would lose letters of the sequences.
+    if console.is_terminal and console.width >= _WIDE:
         console.print(Markdown(text))
     else:
         console.print(text, markup=False, soft_wrap=True)

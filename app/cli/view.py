@@ -146,6 +146,7 @@ class TraceView:
         if kind == "tool.started":
             self._progress = words_of(event)
         else:
+            self._progress = "" if kind.startswith(("tool.", "job.")) else self._progress
             self.lines.append(line_of(event))
         role = data.get("role")
         if kind == "agent.started" and role in self._states:
