@@ -6,7 +6,7 @@ Lock order of every path: wallet rows by user id, then ledger rows by id.
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
+import orjson
 
 from app.billing.types import Hold, Price, PriceKind, Settlement, Usage, Wallet
 from app.kernel.ids import new_id
@@ -221,22 +221,25 @@ async def insert_price(uow: UnitOfWork, price: Price) -> None:
 
 async def insert_usage(uow: UnitOfWork, rows: Sequence[Usage]) -> None:
     """Record usage; a key that the job has recorded already is left as it was."""
+    values = [
+        {
+            "usage_id": u.usage_id,
+            "user_id": u.user_id,
+            "job_id": u.job_id,
+            "key": u.key,
+            "kind": u.kind,
+            "subject": u.subject,
+            "quantities": dict(u.quantities),
+        }
+        for u in rows
+    ]
     await uow.execute(
         """
         insert into app.usage_event (usage_id, user_id, job_id, key, kind, subject, quantities)
-        values (:id, :user, :job, :key, :kind, :subject, :quantities)
+        select usage_id, user_id, job_id, key, kind, subject, quantities
+        from json_to_recordset(cast(:rows as json)) as u(usage_id uuid, user_id uuid, job_id uuid,
+          key text, kind text, subject text, quantities jsonb)
         on conflict (job_id, key) do nothing
         """,
-        [
-            {
-                "id": u.usage_id,
-                "user": u.user_id,
-                "job": u.job_id,
-                "key": u.key,
-                "kind": u.kind,
-                "subject": u.subject,
-                "quantities": Jsonb(dict(u.quantities)),
-            }
-            for u in rows
-        ],
+        {"rows": orjson.dumps(values).decode()},
     )

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app.billing import Billing, Usage
+from app.billing import Billing
 from app.kernel.errors import AppError
-from app.kernel.ids import new_id
 from app.kernel.principal import USER_SCOPES, Principal
 from app.kernel.uow import Transactions, UnitOfWork
 from app.orchestration.lifecycle import Lifecycle
+from app.orchestration.metering import usage_of
 from app.orchestration.types import JobView, Lease
 from app.proxy import ToolCall, ToolProxy, ToolResult
 
@@ -92,19 +92,7 @@ class RunContext:
 
     async def _record(self, name: str, key: str, result: ToolResult, seconds: float) -> None:
         millis = round(seconds * 1000)
-        usage = Usage(
-            new_id(),
-            self.job.user_id,
-            self.job.job_id,
-            key,
-            "sandbox" if name.startswith("sandbox.") else "tool",
-            name,
-            {
-                "wall_ms": result.usage.wall_ms,
-                "bytes_in": result.usage.bytes_in,
-                "bytes_out": result.usage.bytes_out,
-            },
-        )
+        usage = usage_of(self.job, name, key, result)
         async with self.transaction() as uow:
             await self._billing.meter(uow, [usage])
             data = {"tool": name, "key": key, "duration_ms": millis}

@@ -18,6 +18,7 @@ from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
+from app.orchestration.metering import usage_of
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import End, Lease
 from app.proxy import ToolCall, ToolProxy, ToolResult
@@ -174,7 +175,8 @@ class FastLane:
             error = AppError(Code.INTERNAL, f"The call failed: {type(raised).__name__}.")
         else:
             if error is None:
-                return End(lease, "Success", output_of(result))
+                usage = usage_of(job, job.definition["tool"], "call", result)
+                return End(lease, "Success", output_of(result), usage=usage)
         return await self._failed(lease, error)
 
     async def _failed(self, lease: Lease, error: AppError) -> End | None:

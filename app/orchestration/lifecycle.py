@@ -66,6 +66,7 @@ class Lifecycle:
                 for end in held
             ],
         )
+        await self._billing.meter(uow, [end.usage for end in held if end.usage is not None])
         # Beyond a few, followers in other processes find out by looking.
         is_local = len(held) > _TOLD
         for end in held:

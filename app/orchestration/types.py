@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from app.billing import Quote
+from app.billing import Quote, Usage
 from app.kernel.errors import AppError
 from app.kernel.principal import Principal
 from app.kernel.uow import UnitOfWork
@@ -88,12 +88,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a leased job ended; only a success is charged."""
+    """How a leased job ended; only a success is charged. `usage` is metered with the end."""
 
     lease: Lease
     status: str
     output: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
+    usage: Usage | None = None
 
     @property
     def charged_micro(self) -> int:

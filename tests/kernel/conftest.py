@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.kernel.embedded import EmbeddedHub, Hub
+from tests.conftest import cannot_run
 
 SMALL = {"shared_buffers": "16MB", "wal_buffers": "1MB"}
 ROOT = Path(__file__).parents[2]
@@ -117,11 +118,11 @@ def mount(home: Path) -> Iterator[Callable[..., None]]:
     def over(*options: str) -> None:
         nonlocal mounted
         if os.geteuid() != 0:
-            pytest.skip("only root can mount a small disk")
+            cannot_run("only root can mount a small disk")
         command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(home)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
+            cannot_run(f"cannot mount a small disk here: {done.stderr.strip()}")
         mounted = True
 
     yield over

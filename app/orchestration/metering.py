@@ -1,0 +1,24 @@
+"""What a tool call of a job used, as the meter records it."""
+
+from app.billing import Usage
+from app.kernel.ids import new_id
+from app.orchestration.types import JobView
+from app.proxy import ToolResult
+
+
+def usage_of(job: JobView, name: str, key: str, result: ToolResult) -> Usage:
+    """The usage of one answered call; `key` names it within its job and is metered once."""
+    quantities = {
+        "wall_ms": result.usage.wall_ms,
+        "bytes_in": result.usage.bytes_in,
+        "bytes_out": result.usage.bytes_out,
+    }
+    return Usage(
+        new_id(),
+        job.user_id,
+        job.job_id,
+        key,
+        "sandbox" if name.startswith("sandbox.") else "tool",
+        name,
+        quantities,
+    )
