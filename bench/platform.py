@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import resource
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -42,18 +42,21 @@ PRICE = Quote("tool", "bench.noop", "outcome", to_micro("0.001"), 1)
 DEFINITION = {"tool": "bench.noop", "arguments": {"payload": "x" * 180}}
 
 
-async def _noop(_call: Any, _arguments: Any) -> RawResult:
+async def noop(_call: Any, _arguments: Any) -> RawResult:
+    """Does nothing."""
     return RawResult({"ok": True})
 
 
-def _tool() -> BuiltinTool:
+def tool(handler: Any = noop, price_micro: int = 0) -> BuiltinTool:
+    """The benches' tool; `handler` stands in for one that does nothing."""
     schema = {
         "type": "object",
         "properties": {"payload": {"type": "string"}},
         "required": ["payload"],
         "additionalProperties": False,
     }
-    return BuiltinTool(ToolDefinition("bench", "noop", "Does nothing.", schema), _noop)
+    definition = ToolDefinition("bench", "noop", "Does nothing.", schema)
+    return BuiltinTool(definition, handler, price_micro)
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def hub(home: Path) -> Iterator[Hub]:
 class Parts:
     """The modules a bench needs, over one database."""
 
-    def __init__(self, dsn: str, home: Path, **changes: Any) -> None:
+    def __init__(self, dsn: str, home: Path, *, handler: Any = noop, **changes: Any) -> None:
         limits: dict[str, Any] = {
             "calls_per_minute": 10**9,
             "tool_calls_per_minute": 10**9,
@@ -88,7 +91,7 @@ class Parts:
             Limiter(self.clock),
             self.settings,
             self._no_file,
-            [_tool()],
+            [tool(handler)],
             self.clock,
             on_listed=self._listed,
         )
@@ -149,7 +152,15 @@ def request(user: UUID, **changes: Any) -> JobRequest:
     return JobRequest(**(dict(values) | changes))
 
 
-def _work(dsn: str, home: Path, ready: Any, changes: Mapping[str, Any]) -> None:
+def _nothing() -> None:
+    return None
+
+
+def _work(
+    dsn: str, home: Path, ready: Any, first: Callable[[], None], changes: Mapping[str, Any]
+) -> None:
+    first()
+
     async def run() -> None:
         async with parts(dsn, home, **changes) as made:
             task = asyncio.create_task(made.worker().run())
@@ -163,11 +174,13 @@ def _work(dsn: str, home: Path, ready: Any, changes: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def worker_process(dsn: str, home: Path, **changes: Any) -> Iterator[BaseProcess]:
-    """A worker in a process of its own."""
+def worker_process(
+    dsn: str, home: Path, *, first: Callable[[], None] = _nothing, **changes: Any
+) -> Iterator[BaseProcess]:
+    """A worker in a process of its own, which calls `first` before anything else."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=_work, args=(dsn, home, ready, changes), daemon=True)
+    process = context.Process(target=_work, args=(dsn, home, ready, first, changes), daemon=True)
     process.start()
     ready.wait(60)
     try:
