@@ -50,6 +50,15 @@ class Settings(BaseSettings):
     max_attempts: int = Field(5, description="Runs of a job before it is put aside as Dead.")
     backoff_seconds: float = Field(1.0, description="First wait before a retry; it doubles.")
 
+    redis_url: SecretStr | None = Field(
+        None,
+        description="A Redis Cluster that tells workers what to claim: `redis[s]://` addresses of"
+        " some of its nodes, with commas between. Without it they ask PostgreSQL.",
+    )
+    redis_prefix: str = Field(
+        "uaol", description="First part of the names used there; one for each database."
+    )
+
     calls_per_minute: int = Field(600, description="Tool calls a user may make per minute.")
     tool_calls_per_minute: int = Field(3000, description="Calls one tool takes per minute.")
     tool_timeout: float = Field(120.0, description="Seconds a tool call may take by default.")
