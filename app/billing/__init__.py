@@ -12,16 +12,23 @@ from app.billing.types import (
     credits_text,
     to_micro,
 )
+from app.billing.usage import Account, Tariff, UsageQuote, UsageRate, charge_of, usage_quote
 
 __all__ = [
     "MICRO",
+    "Account",
     "Billing",
     "Hold",
     "Price",
     "Quote",
     "Settlement",
+    "Tariff",
     "Usage",
+    "UsageQuote",
+    "UsageRate",
     "Wallet",
+    "charge_of",
     "credits_text",
     "to_micro",
+    "usage_quote",
 ]

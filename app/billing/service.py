@@ -1,6 +1,6 @@
 """Prices, holds and the wallet. Nothing here commits; the caller's unit of work does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
 from app.billing import store
@@ -15,8 +15,12 @@ from app.billing.types import (
     Wallet,
     credits_text,
 )
+from app.billing.usage import Accounts, UsageQuote, UsageRate, usage_quote
+from app.billing.usage import store as usage_store
 from app.kernel.errors import AppError, Code
 from app.kernel.uow import UnitOfWork
+
+Living = Callable[[UnitOfWork, set[UUID]], Awaitable[set[UUID]]]
 
 
 def _is_repeat(hold: Hold, earlier: Hold | None) -> bool:
@@ -57,7 +61,11 @@ class Billing:
 
     A run holds its quote before it starts and settles exactly once: captured on success,
     released otherwise. Ids of holds are the runs' ids, so repeating a call changes nothing.
+    A run in usage mode has an account besides (`accounts`) and is charged what it used.
     """
+
+    def __init__(self) -> None:
+        self.accounts = Accounts(self.place)
 
     async def publish_price(
         self, uow: UnitOfWork, kind: PriceKind, name: str, amount_micro: int
@@ -81,6 +89,29 @@ class Billing:
                 hint="List templates or tools to see what can be run.",
             )
         return Quote(kind, name, "outcome", price.amount_micro, price.version)
+
+    async def publish_usage(
+        self, uow: UnitOfWork, kind: PriceKind, name: str, rates: Sequence[UsageRate]
+    ) -> None:
+        """Make these the rates of usage mode from now on; running jobs keep theirs."""
+        await self.accounts.publish(uow, kind, name, rates)
+
+    async def quote_usage(
+        self, uow: UnitOfWork, kind: PriceKind, name: str, *, max_micro: int | None = None
+    ) -> UsageQuote:
+        """The estimate of a run in usage mode; it will cost no more than `max_micro`.
+
+        Raises `price_unknown` where usage mode is not offered, `invalid_input` if `max_micro` is
+        below the low estimate.
+        """
+        plan = await usage_store.latest(uow, kind, name)
+        if plan is None:
+            raise AppError(
+                Code.PRICE_UNKNOWN,
+                f"The {kind} '{name}' is not offered in usage mode.",
+                hint="Leave `billing` out: it is charged by outcome.",
+            )
+        return usage_quote(kind, name, *plan, max_micro)
 
     async def open_wallet(self, uow: UnitOfWork, user_id: UUID) -> None:
         """Give a user an empty wallet; repeating it changes nothing."""
@@ -144,12 +175,21 @@ class Billing:
         """Give a hold back whole."""
         return await self.settle(uow, hold_id, "released")
 
-    async def release_expired(self, uow: UnitOfWork, limit: int = 500) -> int:
-        """Release holds whose run died without an end; return how many."""
-        expired = await store.expired_holds(uow, limit)
-        if not expired:
-            return 0
-        return len(await store.settle(uow, [Settlement(one, "released") for one in expired]))
+    async def release_expired(
+        self, uow: UnitOfWork, limit: int = 500, *, living: Living | None = None
+    ) -> int:
+        """Release holds past their lifetime whose run died without an end; return how many.
+
+        `living` says which of the jobs that holds may belong to have not ended; theirs are kept.
+        """
+        after: UUID | None = None
+        while expired := await usage_store.expired(uow, after, limit):
+            alive = set() if living is None else await living(uow, set(expired.values()))
+            dead = [hold_id for hold_id, job_id in expired.items() if job_id not in alive]
+            if dead:
+                return len(await store.settle(uow, [Settlement(one, "released") for one in dead]))
+            after = max(expired)
+        return 0
 
     async def charged(self, uow: UnitOfWork, hold_id: UUID) -> int | None:
         """What a run cost in micro-credits; None while it has not ended."""

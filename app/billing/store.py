@@ -194,7 +194,8 @@ async def latest_price(uow: UnitOfWork, kind: PriceKind, name: str) -> Price | N
     rows = await uow.execute(
         """
         select kind, name, amount_micro, version from app.pricing_plans
-        where kind = :kind and name = :name order by version desc limit 1
+        where kind = :kind and name = :name and mode = 'outcome'
+        order by version desc limit 1
         """,
         {"kind": kind, "name": name},
     )

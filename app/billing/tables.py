@@ -96,7 +96,7 @@ class PricingPlanRow(Base):
         CheckConstraint("kind in ('template', 'tool')", name="kind"),
         CheckConstraint("mode in ('outcome', 'usage')", name="mode"),
         CheckConstraint("amount_micro >= 0", name="amount"),
-        Index("uq_pricing_plans_version", "kind", "name", "version", unique=True),
+        Index("uq_pricing_plans_version", "kind", "name", "mode", "version", unique=True),
     )
     plan_id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(Text)

@@ -10,7 +10,8 @@ from app.kernel.errors import AppError, Code
 
 MICRO = 1_000_000
 _LARGEST = 2**62  # far inside BIGINT, so that sums cannot overflow
-PriceKind = Literal["template", "tool"]
+PriceKind = Literal["template", "tool", "workflow"]
+PriceMode = Literal["outcome", "usage"]
 SettlementKind = Literal["captured", "released"]
 
 
@@ -51,7 +52,7 @@ class Quote:
 
     kind: PriceKind
     name: str
-    mode: Literal["outcome"]
+    mode: PriceMode
     amount_micro: int
     price_version: int
 

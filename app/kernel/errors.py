@@ -32,6 +32,7 @@ class Code(StrEnum):
     HUB_LOCKED = "hub_locked"
 
     INSUFFICIENT_CREDITS = "insufficient_credits"
+    CREDITS_EXHAUSTED = "credits_exhausted"
     PRICE_UNKNOWN = "price_unknown"
     HOLD_UNKNOWN = "hold_unknown"
 
@@ -104,6 +105,7 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.HUB_VERSION_MISMATCH: _info(503, "The data folder belongs to another PostgreSQL version."),
     Code.HUB_LOCKED: _info(503, "Another process holds the database's start lock.", retry=True),
     Code.INSUFFICIENT_CREDITS: _info(402, "The wallet holds less than the quote."),
+    Code.CREDITS_EXHAUSTED: _info(402, "A run reached its cap, or its wallet has no more for it."),
     Code.PRICE_UNKNOWN: _info(409, "No price is published for this template or tool."),
     Code.HOLD_UNKNOWN: _info(409, "There is no open hold of that id."),
     Code.TEMPLATE_UNKNOWN: _info(404, "There is no task template of that name."),
