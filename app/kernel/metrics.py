@@ -49,6 +49,8 @@ class Metrics:
         self._depth = gauge("queue_depth", "Jobs waiting to run")
         self._oldest = gauge("queue_oldest_seconds", "Age of the oldest waiting job")
         self._captured = counter("credits_captured", "Credits captured")
+        self._dispatch = gauge("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
+        self._dispatch.set(1)
         self._sandbox = gauge("sandbox_up", "1 if code can be isolated and run")
         self._hub = gauge("hub_up", "1 if the database answers")
 
@@ -78,6 +80,10 @@ class Metrics:
         """The queue as it is now."""
         self._depth.set(depth)
         self._oldest.set(oldest_seconds)
+
+    def observe_dispatch(self, *, is_up: bool) -> None:
+        """Whether the broker works; while it does not, PostgreSQL is asked."""
+        self._dispatch.set(is_up)
 
     def observe_capture(self, amount_micro: int) -> None:
         """Credits captured, given in micro-credits, shown in credits."""

@@ -1,0 +1,228 @@
+"""The Redis Cluster's side of dispatch: streams, one group of consumers, the relay's key.
+
+Every call is bounded in time and raises `BrokerError` only. Nothing here is kept for good:
+a broker that was emptied is filled again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from app.kernel.errors import AppError, Code
+from app.orchestration.dispatch.inbox import Message
+
+PARTITIONS = 4
+_GROUP = "workers"
+_FIELD = b"j"
+_ID_BYTES = 16
+_PORT = 6379
+_PATIENCE_S = 1.5
+_BLOCK_MS = 500
+# Far more than the relay has on its way; only entries that nobody reads are cut.
+_LONGEST = 10_000
+_Answer = TypeVar("_Answer")
+
+
+class BrokerError(Exception):
+    """The broker, or a part of it, did not do what it was asked."""
+
+
+def addresses(url: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """Hosts and ports of `redis[s]://[user:password@]host[:port],...`, and the login they share.
+
+    Raises `invalid_input`.
+    """
+    parts = [urlsplit(part.strip() if "://" in part else f"//{part.strip()}")
+             for part in url.split(",")]  # fmt: skip
+    try:
+        hosts = [(part.hostname or "", part.port or _PORT) for part in parts]
+    except ValueError:
+        hosts = [("", 0)]
+    first = parts[0]
+    if first.scheme not in {"redis", "rediss"} or not all(host for host, _ in hosts):
+        raise AppError(
+            Code.INVALID_INPUT,
+            "UAOL_REDIS_URL is not a list of addresses.",
+            hint="Write redis://host:port, or several with commas between them.",
+        )
+    login = {
+        "username": unquote(first.username) if first.username else None,
+        "password": unquote(first.password) if first.password else None,
+        "ssl": first.scheme == "rediss",
+    }
+    return hosts, login
+
+
+class Broker:
+    """The streams of one database in a Redis Cluster."""
+
+    def __init__(self, url: str, prefix: str, *, partitions: int = PARTITIONS) -> None:
+        self._hosts, self._login = addresses(url)
+        self._prefix = prefix
+        self.partitions = partitions
+        self._client: RedisCluster | None = None
+        self._next = 0
+
+    def _cluster(self) -> RedisCluster:
+        if self._client is None:
+            self._client = RedisCluster(
+                startup_nodes=[ClusterNode(host, port) for host, port in self._hosts],
+                require_full_coverage=False,
+                socket_timeout=_PATIENCE_S,
+                socket_connect_timeout=_PATIENCE_S / 2,
+                # Whoever asks tries again, and works without the broker until then.
+                retry=Retry(NoBackoff(), 2),
+                protocol=2,
+                max_connections=1000,
+                **self._login,
+            )
+        return self._client
+
+    async def close(self) -> None:
+        """Close all connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    def stream(self, kind: str, partition: int) -> str:
+        """The name of a stream; all kinds of a partition share its slot."""
+        return f"{self._prefix}:jobs:{{{partition}}}:{kind}"
+
+    async def publish(self, batches: Mapping[str, Sequence[Sequence[UUID]]]) -> None:
+        """Add one entry for each batch of jobs, by kind; spread over the partitions.
+
+        On `BrokerError` any of them may have been added.
+        """
+        async with _bounded():
+            pipeline = self._cluster().pipeline()
+            for kind, many in batches.items():
+                for jobs in many:
+                    self._next = (self._next + 1) % self.partitions
+                    entry: Any = {_FIELD: b"".join(job.bytes for job in jobs)}
+                    stream = self.stream(kind, self._next)
+                    pipeline.xadd(stream, entry, maxlen=_LONGEST, approximate=True)
+            await pipeline.execute()
+
+    async def read(self, kind: str, partition: int, consumer: str, count: int) -> list[Message]:
+        """Up to `count` entries not given to anybody yet; waits half a second for the first."""
+        stream = self.stream(kind, partition)
+
+        async def read() -> Any:
+            return await self._cluster().xreadgroup(
+                _GROUP, consumer, {stream: ">"}, count=count, block=_BLOCK_MS
+            )
+
+        answer = await self._grouped(stream, read)
+        return [found for _, rows in answer or () for found in _messages(partition, rows)]
+
+    async def take_over(
+        self, kind: str, partition: int, consumer: str, count: int, idle_s: float
+    ) -> list[Message]:
+        """Up to `count` entries that somebody was given and has not acknowledged for `idle_s`."""
+        stream = self.stream(kind, partition)
+
+        async def claim() -> Any:
+            return await self._cluster().xautoclaim(
+                stream, _GROUP, consumer, min_idle_time=int(idle_s * 1000), count=count
+            )
+
+        answer = await self._grouped(stream, claim)
+        return list(_messages(partition, answer[1]))
+
+    async def acknowledge(self, kind: str, messages: Iterable[Message]) -> None:
+        """Remove entries for good."""
+        by_stream: dict[str, list[bytes]] = {}
+        for message in messages:
+            by_stream.setdefault(self.stream(kind, message.partition), []).append(message.entry)
+        async with _bounded():
+            pipeline = self._cluster().pipeline()
+            for stream, entries in by_stream.items():
+                pipeline.xack(stream, _GROUP, *entries)
+                pipeline.xdel(stream, *entries)
+            await pipeline.execute()
+
+    async def forget_consumers(self, kind: str, partition: int, idle_s: float) -> None:
+        """Drop consumers that have been silent for `idle_s` and were given nothing."""
+        stream = self.stream(kind, partition)
+
+        async def forget() -> None:
+            for one in await self._cluster().xinfo_consumers(stream, _GROUP):
+                if one["pending"] == 0 and one["idle"] > idle_s * 1000:
+                    await self._cluster().xgroup_delconsumer(stream, _GROUP, one["name"])
+
+        await self._grouped(stream, forget)
+
+    async def lead(self, name: str, seconds: float) -> bool:
+        """Be the relay for `seconds` more; False while somebody else is.
+
+        Two may lead for a moment, when a failover loses the key: that doubles messages.
+        """
+        key, ttl = f"{self._prefix}:relay", int(seconds * 1000)
+        async with _bounded():
+            if await self._cluster().set(key, name, nx=True, px=ttl):
+                return True
+            if await self._cluster().get(key) != name.encode():
+                return False
+            return bool(await self._cluster().pexpire(key, ttl))
+
+    async def step_down(self, name: str) -> None:
+        """Let somebody else be the relay at once."""
+        key = f"{self._prefix}:relay"
+        async with _bounded():
+            if await self._cluster().get(key) == name.encode():
+                await self._cluster().delete(key)
+
+    async def _grouped(self, stream: str, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask; where the stream or its group is not there (yet, or any more), make it first."""
+        async with _bounded():
+            try:
+                return await ask()
+            except ResponseError as error:
+                if not str(error).startswith(("NOGROUP", "no such key", "ERR no such key")):
+                    raise
+            with _existing_is_fine():
+                await self._cluster().xgroup_create(stream, _GROUP, id="0", mkstream=True)
+            return await ask()
+
+
+def _messages(partition: int, rows: Any) -> Iterator[Message]:
+    for entry, fields in rows:
+        raw = (fields or {}).get(_FIELD, b"")
+        ids = [raw[at : at + _ID_BYTES] for at in range(0, len(raw), _ID_BYTES)]
+        yield Message(partition, entry, [UUID(bytes=one) for one in ids if len(one) == _ID_BYTES])
+
+
+@contextmanager
+def _existing_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+
+
+class _bounded:  # noqa: N801 - reads as what it is
+    """Ends in time, and with `BrokerError` only."""
+
+    def __init__(self) -> None:
+        self._limit = asyncio.timeout(_PATIENCE_S + 1)
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise BrokerError("no answer in time") from error
+        # The cluster's client also raises plain errors of its own when all nodes are away.
+        if isinstance(error, (RedisError, OSError, ValueError, KeyError, IndexError)):
+            raise BrokerError(f"{type(error).__name__}: {error}") from error
