@@ -26,7 +26,7 @@ from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Intake, Jobs, Lifecycle, Worker, WorkflowRunner
+from app.orchestration import Intake, Jobs, Lifecycle, Worker, WorkflowRunner, living_jobs
 from app.proxy import OnListed, ToolProxy, sandbox_tool
 from app.registry import Registry, ServerConfig, ToolDefinition, load_config
 from app.sandbox import Limits, Sandbox, make_executors
@@ -233,7 +233,7 @@ async def _tend(services: Services) -> None:
             while await relay.run_once():
                 pass
             async with services.database.begin(SERVICE) as uow:
-                await services.billing.release_expired(uow)
+                await services.billing.release_expired(uow, living=living_jobs)
                 await services.auth.record_use(uow)
                 await services.registry.refresh(uow)
         except AppError as error:

@@ -15,6 +15,7 @@ from app.orchestration.types import (
     Outcome,
     Submitted,
 )
+from app.orchestration.usage import living_jobs
 from app.orchestration.worker import Worker
 from app.orchestration.workflow.runnable import workflow_job
 from app.orchestration.workflow.runner import WorkflowRunner
@@ -35,5 +36,6 @@ __all__ = [
     "Submitted",
     "Worker",
     "WorkflowRunner",
+    "living_jobs",
     "workflow_job",
 ]

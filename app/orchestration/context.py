@@ -12,6 +12,7 @@ from app.kernel.uow import Transactions, UnitOfWork
 from app.orchestration.lifecycle import Lifecycle
 from app.orchestration.metering import usage_of
 from app.orchestration.types import JobView, Lease
+from app.orchestration.usage import UsageAccount
 from app.proxy import ToolCall, ToolProxy, ToolResult
 
 
@@ -30,7 +31,7 @@ class RunContext:
         self._transactions = transactions
         self._lifecycle = lifecycle
         self._proxy = proxy
-        self._billing = billing
+        self._account = UsageAccount(billing, lease.job)
         self._is_cancelled = lease.is_cancel_requested
         self._principal = Principal(
             "user", lease.job.user_id, lease.job.project_id, frozenset(USER_SCOPES)
@@ -72,9 +73,18 @@ class RunContext:
         """Call a tool through the proxy and give its structured result.
 
         `key` names the call within the job: it is handed to the tool as idempotency key, and a
-        resumed run that repeats the call meters it once. Raises the tool's own error.
+        resumed run that repeats the call meters it once. Raises the tool's own error, and
+        `credits_exhausted` where a run in usage mode has no more for the call.
         """
-        await self.emit("tool.started", {"tool": name, "key": key})
+        async with self.transaction() as uow:
+            await self._account.admit(uow, name, key)
+            await self._lifecycle.append(uow, self.job, "tool.started", {"tool": name, "key": key})
+        try:
+            return await self._call(name, arguments, key)
+        finally:
+            self._account.dismiss(key)
+
+    async def _call(self, name: str, arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
         began = time.perf_counter()
         call = ToolCall(
             self._principal, name, dict(arguments), f"{self.job.job_id}:{key}", self.job.job_id
@@ -94,6 +104,6 @@ class RunContext:
         millis = round(seconds * 1000)
         usage = usage_of(self.job, name, key, result)
         async with self.transaction() as uow:
-            await self._billing.meter(uow, [usage])
-            data = {"tool": name, "key": key, "duration_ms": millis}
+            await self._account.record(uow, usage)
+            data = {"tool": name, "key": key, "duration_ms": millis, **self._account.told()}
             await self._lifecycle.append(uow, self.job, "tool.finished", data)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.types import End, JobView, Lease, Outcome
+from app.orchestration.usage import closings
 from app.storage import Storage
 
 JOBS_TOPIC = "jobs"
@@ -55,15 +57,20 @@ class Lifecycle:
         """
         done = await store.complete(uow, ends)
         held = sorted((e for e in ends if e.lease.job_id in done), key=lambda e: e.lease.job_id)
+        metered = await closings(self._billing, uow, held)
         await self._billing.settle_many(
             uow,
             [
-                Settlement(
-                    end.lease.job_id,
-                    "captured" if end.status == "Success" else "released",
-                    end.charged_micro,
-                )
-                for end in held
+                *chain.from_iterable(metered.values()),
+                *(
+                    Settlement(
+                        end.lease.job_id,
+                        "captured" if end.status == "Success" else "released",
+                        end.charged_micro,
+                    )
+                    for end in held
+                    if end.lease.job_id not in metered
+                ),
             ],
         )
         await self._billing.meter(uow, [end.usage for end in held if end.usage is not None])

@@ -14,6 +14,7 @@ from app.orchestration.draft import Draft
 from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle, job_topic
 from app.orchestration.states import TERMINAL_EVENTS
 from app.orchestration.types import JobEvent, JobRequest, JobView, Lease, Submitted
+from app.orchestration.usage import open_accounts
 
 _ENDS = frozenset(TERMINAL_EVENTS.values())
 
@@ -54,7 +55,9 @@ class Jobs:
         await self._resolve(uow, draft, draft.keyed())
         refusals = await self._billing.place(uow, draft.holds())
         draft.refuse(refusals)
-        made = await store.insert_jobs(uow, draft.rows())
+        rows = draft.rows()
+        made = await store.insert_jobs(uow, rows)
+        await open_accounts(self._billing, uow, rows, made)
         if late := draft.accept(made):
             # Another transaction took the key between the look-up and the insert.
             await self._billing.settle_many(uow, [Settlement(one, "released") for one in late])
