@@ -106,6 +106,12 @@ PROOFS: dict[str, Demand] = {
         "faults/test_lane_faults.py",
         "faults/test_restart.py",
     ),
+    "nothing-lost": _of(
+        "Whatever dies, stops or goes wrong: every accepted job ends once, and the books balance.",
+        "faults/test_kill_loops.py",
+        "faults/test_history.py",
+        "faults/test_failpoints.py",
+    ),
     "batches": _of(
         "Jobs are submitted in batches; a refused one refuses only itself.",
         "orchestration/test_lane.py",

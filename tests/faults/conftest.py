@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from app.kernel.settings import Settings
 from app.orchestration import JobRequest, JobView
 from app.surfaces.services import Services
 from tests.books import assert_balanced
+from tests.faults.own_hub import OwnHub
 from tests.faults.tiny import NAME, PRICE, Tiny
 from tests.faults.traps import Trap, trapped_worker
 from tests.faults.worker_process import (
@@ -176,6 +178,16 @@ def home() -> Iterator[Path]:
     """A home that every user of the machine may pass through, as PostgreSQL's own must."""
     with tempfile.TemporaryDirectory(prefix="uaol-faults-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def own_hub() -> Iterator[OwnHub]:
+    # Not pytest's folder: it is closed to the user that PostgreSQL runs as under root.
+    home = Path(tempfile.mkdtemp(prefix="uaol-own-hub-"))
+    hub = OwnHub(home)
+    yield hub
+    hub.close()
+    shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -3,25 +3,21 @@
 import asyncio
 import os
 import random
-import shutil
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
-import psutil
 import pytest
 
-from app.kernel.embedded import EmbeddedHub, bootstrap
 from app.kernel.errors import AppError, Code
-from app.kernel.migrate import upgrade
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
 from app.orchestration import Jobs, Lifecycle
 from tests.books import assert_balanced
 from tests.faults.conftest import Platform, new_user, until
+from tests.faults.own_hub import OwnHub
 from tests.faults.tiny import FILES, PRICE
 from tests.faults.worker_process import open_services, settings_of
 
@@ -30,41 +26,6 @@ pytestmark = pytest.mark.anyio
 SEED = 20240607
 JOBS = 40
 KILLS = 6
-
-
-class OwnHub:
-    """A durable server of the test's own, which it may kill."""
-
-    def __init__(self, home: Path) -> None:
-        options = {"shared_buffers": "16MB", "wal_buffers": "1MB"}
-        self._share = EmbeddedHub(home, settings=options)
-        self.hub = self._share.start()
-        bootstrap(self.hub.dsn(self.hub.superuser))
-        upgrade(self.hub.dsn("uaol_owner"))
-
-    def kill(self) -> None:
-        pid = int((self.hub.data_dir / "postmaster.pid").read_text().split()[0])
-        server = psutil.Process(pid)
-        server.kill()
-        server.wait(20)
-
-    def start_again(self) -> None:
-        """What the next process of the platform does when it starts."""
-        self._share.stop()
-        self._share.start()
-
-    def close(self) -> None:
-        self._share.stop()
-
-
-@pytest.fixture
-def own_hub() -> Iterator[OwnHub]:
-    # Not pytest's folder: it is closed to the user that PostgreSQL runs as under root.
-    home = Path(tempfile.mkdtemp(prefix="uaol-own-hub-"))
-    hub = OwnHub(home)
-    yield hub
-    hub.close()
-    shutil.rmtree(home)
 
 
 @pytest.fixture
