@@ -17,11 +17,18 @@ from app.billing.tables import (
     UsageEventRow,
     WalletRow,
 )
+from app.billing.usage.tables import JobHoldRow, UsageAccountRow, UsageRateRow
 from app.kernel.rls import SCHEMA, Base
 from app.kernel.tables import AuditRow, OutboxRow
 from app.kernel.uow import UnitOfWork
+from app.orchestration.operations.tables import (
+    DeadLetterRow,
+    JobScheduleRow,
+    ScheduleMomentRow,
+)
 from app.orchestration.tables import JobEventRow, JobQueueRow, ProcessingJobRow
-from app.orchestration.workflow.tables import JobStepRow
+from app.orchestration.workflow.library.tables import WorkflowDefinitionRow
+from app.orchestration.workflow.tables import JobStepRow, JobWaitRow
 from app.registry.tables import McpTool, ToolVersion
 from app.storage.tables import FileRow
 
@@ -86,6 +93,31 @@ def _pricing_plan(_user_id: UUID) -> Values:
         "version": 1,
         "amount_micro": 2_000_000,
     }
+
+
+def _usage_rate(_user_id: UUID) -> Values:
+    return {
+        "kind": "tool",
+        "subject": "sequence.translate",
+        "unit": "calls",
+        "per_units": 1,
+        "amount_micro": 10_000,
+    }
+
+
+def _usage_account(user_id: UUID) -> Values:
+    return {
+        "job_id": uuid4(),
+        "user_id": user_id,
+        "rates": [],
+        "cap_micro": 4_000_000,
+        "first_micro": 2_000_000,
+        "held_micro": 2_000_000,
+    }
+
+
+def _job_hold(user_id: UUID) -> Values:
+    return {"hold_id": uuid4(), "job_id": uuid4(), "user_id": user_id}
 
 
 def _usage_event(user_id: UUID) -> Values:
@@ -155,6 +187,50 @@ def _step(user_id: UUID) -> Values:
     }
 
 
+def _saved(user_id: UUID) -> Values:
+    return {
+        "user_id": user_id,
+        "name": "translate",
+        "version": 1,
+        "definition": {"workflow": 1, "nodes": {"a": {"tool": "sequence.translate"}}},
+    }
+
+
+def _wait(user_id: UUID) -> Values:
+    return {
+        "job_id": uuid4(),
+        "path": "approve",
+        "user_id": user_id,
+        "seq": 2,
+        "title": "Order it?",
+        "form": {"type": "object"},
+    }
+
+
+def _schedule(user_id: UUID) -> Values:
+    return {
+        "schedule_id": uuid4(),
+        "user_id": user_id,
+        "name": f"nightly {uuid4().hex}",
+        "cron": "0 2 * * *",
+        "job": {"tool": "sequence.translate", "arguments": {}},
+    }
+
+
+def _moment(user_id: UUID) -> Values:
+    return {"moment": _NOON, "user_id": user_id, "outcome": "Skipped"}
+
+
+def _dead_letter(user_id: UUID) -> Values:
+    return {
+        "job_id": uuid4(),
+        "user_id": user_id,
+        "kind": "tool",
+        "cause": "tool_timeout",
+        "error": {"code": "attempts_exhausted"},
+    }
+
+
 def _run(user_id: UUID) -> Values:
     return {
         "run_id": uuid4(),
@@ -201,22 +277,30 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     AgentRunRow: _run,
     ApiKeyRow: _api_key,
     AuditRow: _audit,
+    DeadLetterRow: _dead_letter,
     FileRow: _file,
     HoldRow: _hold,
+    JobHoldRow: _job_hold,
     JobEventRow: _event,
     JobQueueRow: _queued,
+    JobScheduleRow: _schedule,
     JobStepRow: _step,
+    JobWaitRow: _wait,
     McpTool: _tool,
     OutboxRow: _outbox,
     PricingPlanRow: _pricing_plan,
     ProcessingJobRow: _job,
     ProjectRow: _project,
+    ScheduleMomentRow: _moment,
     SettlementRow: _settlement,
     ToolVersion: _tool_version,
     TransferRow: _transfer,
+    UsageAccountRow: _usage_account,
     UsageEventRow: _usage_event,
+    UsageRateRow: _usage_rate,
     UserRow: _user,
     WalletRow: _wallet,
+    WorkflowDefinitionRow: _saved,
 }
 _BY_TABLE = {row.__tablename__: make for row, make in FACTORIES.items()}
 

@@ -18,7 +18,7 @@ from tests.factories import FACTORIES, table
 from tests.migrated import migrated_database
 
 NAMES = sorted(row.__tablename__ for row in FACTORIES)
-VIEWS = ("jobs", "user_accounts")
+VIEWS = ("job_lines", "jobs", "user_accounts")
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 UUID, TEXT, JSON, TIME = "uuid", "text", "jsonb", "timestamp with time zone"
@@ -49,13 +49,22 @@ PUBLISHED = {
     "job_queue": {"job_id": UUID, "lease_until": TIME, "attempt": "integer"},
     "job_events": {"job_id": UUID, "seq": "integer", "data": JSON},
     "job_steps": {"job_id": UUID, "path": TEXT, "status": TEXT, "output": JSON},
-    "agent_runs": {"run_id": UUID, "job_id": UUID, "role": TEXT},
+    "job_waits": {"job_id": UUID, "path": TEXT, "due_at": TIME, "title": TEXT, "answer": JSON},
+    "job_lines": {"job_id": UUID, "seq": "integer", "kind": TEXT, "data": JSON},
+    "job_schedule": {"schedule_id": UUID, "cron": TEXT, "next_at": TIME},
+    "schedule_moment": {"schedule_id": UUID, "moment": TIME, "outcome": TEXT, "job_id": UUID},
+    "dead_letter": {"job_id": UUID, "cause": TEXT, "redriven_as": UUID},
+    "agent_runs": {"run_id": UUID, "job_id": UUID, "path": TEXT, "role": TEXT},
+    "workflow_definitions": {"name": TEXT, "version": "integer", "definition": JSON},
     "wallet": {"user_id": UUID, "available_micro": "bigint"},
     "hold": {"hold_id": UUID, "amount_micro": "bigint"},
     "settlement": {"hold_id": UUID, "captured_micro": "bigint"},
     "transfer": {"transfer_id": UUID, "debit": TEXT, "credit": TEXT},
     "pricing_plans": {"plan_id": UUID, "name": TEXT, "amount_micro": "bigint"},
     "usage_event": {"usage_id": UUID, "quantities": JSON},
+    "usage_rate": {"plan_id": UUID, "unit": TEXT, "amount_micro": "bigint"},
+    "usage_account": {"job_id": UUID, "held_micro": "bigint", "used_parts": "numeric"},
+    "job_hold": {"hold_id": UUID, "job_id": UUID},
     "files": {"file_id": UUID, "user_id": UUID, "sha256": TEXT},
     "outbox": {"event_id": UUID, "payload": JSON},
     "audit_log": {"entry_id": UUID, "actor": TEXT, "action": TEXT},
@@ -162,9 +171,11 @@ def test_what_tells_money_and_runs_is_append_only() -> None:
         "audit_log",
         "hold",
         "job_events",
+        "job_hold",
         "settlement",
         "transfer",
         "usage_event",
+        "usage_rate",
     }
 
 
@@ -185,6 +196,7 @@ def test_rows_are_their_users_or_for_all_or_for_none() -> None:
     assert shared == {
         "mcp_tools": "status = 'Approved'",
         "pricing_plans": "true",
+        "usage_rate": "true",
         "audit_log": None,
         "outbox": None,
         "tool_versions": None,
