@@ -3,7 +3,7 @@
 A worker's process counts into a file that both sides map, so the client of a bench reads it without
 asking the database, which it would load. Of every 64th job the moment is kept, too: `now()` in
 PostgreSQL is the start of a transaction, but what is wanted is when its commit was known. The clock
-is CLOCK_MONOTONIC, one for all processes of a machine.
+is CLOCK_MONOTONIC, one for all processes of a machine. Nothing of the platform is imported here.
 """
 
 import mmap
@@ -11,11 +11,7 @@ import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from uuid import UUID
-
-from app.kernel.uow import UnitOfWork
-from app.orchestration import Lifecycle
 
 SAMPLED = 64
 _HEAD = struct.Struct("=QQ")  # jobs, samples
@@ -76,16 +72,3 @@ class Ended:
     def moments(self) -> dict[bytes, float]:
         """When each sampled job ended, in seconds of the monotonic clock."""
         return {key: at for slot in self._slots for key, at in slot.moments().items()}
-
-
-def watch(folder: Path, number: int) -> None:
-    """From now on this process's workers count what they end."""
-    slot, finish_many = Slot(folder, number), Lifecycle.finish_many
-
-    async def counted(self: Lifecycle, uow: UnitOfWork, ends: Any, *rest: Any, **named: Any) -> Any:
-        done = await finish_many(self, uow, ends, *rest, **named)
-        # An end with a stale token is sampled, too, but there are none in a healthy run.
-        uow.after_commit(lambda: slot.note([end.lease.job_id for end in ends], len(done)))
-        return done
-
-    Lifecycle.finish_many = counted  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 
 from bench.jobs.ended import Ended
-from bench.jobs.stage import spread_ms
+from bench.jobs.spans import spread_ms
 
 _TICK_S = 0.002
 _FILL = 180
@@ -152,10 +152,11 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     ticker = asyncio.create_task(load.tick())
     await asyncio.sleep(args.warm)
     load.is_measured, accepted, ended, began = True, load.accepted, load.ended(), time.monotonic()
+    used = time.process_time()
     await asyncio.sleep(args.seconds)
     load.is_measured, seconds = False, time.monotonic() - began
     accepted, ended = load.accepted - accepted, load.ended() - ended
-    left = load.accepted - load.ended()
+    left, used = load.accepted - load.ended(), time.process_time() - used
     load.is_over = True
     await asyncio.wait([made.closed for made in connections], timeout=30)
     ticker.cancel()
@@ -164,6 +165,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
         "ended_per_s": ended / seconds,
         "backlog_end_jobs": left,
         "accepted": load.accepted,
+        "cpu_us_per_job": round(1e6 * used / max(accepted, 1), 1),
         "faults": len(load.faults),
         "fault": load.faults[0] if load.faults else None,
         **spread_ms(list(load.spans)),

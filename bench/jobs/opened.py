@@ -17,7 +17,8 @@ import uvloop
 from app.orchestration import Submitted
 from bench.jobs.ended import is_sampled
 from bench.jobs.load import job, pick_evenly
-from bench.jobs.stage import Options, Rig, spread_ms, stage
+from bench.jobs.spans import spread_ms
+from bench.jobs.stage import Options, Rig, stage
 
 _TICK_S = 0.001
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from app import cli, wiring
 from app.proxy import ToolProxy
-from bench.jobs.ended import watch
+from bench.jobs.watching import watch
 from bench.platform import PRICE, tool
 
 

@@ -17,7 +17,8 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 
 from bench.jobs import books
-from bench.jobs.ended import Ended, watch
+from bench.jobs.ended import Ended
+from bench.jobs.watching import watch
 from bench.peers.database import cpu_seconds, postmaster
 from bench.platform import Parts, grant_users, hub, noop, parts, worker_process
 
@@ -145,19 +146,3 @@ def _worker(stack: contextlib.ExitStack, stage: Stage, number: int, handler: Any
 def tell(text: str) -> None:
     """A line of progress."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def percentile(ordered: list[float], share: float) -> float:
-    """Nearest rank in an ordered list; 0 for an empty one."""
-    if not ordered:
-        return 0.0
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def spread_ms(seconds: list[float], prefix: str = "") -> dict[str, float]:
-    """p50, p95 and p99 of times in seconds, as milliseconds."""
-    ordered = sorted(seconds)
-    return {
-        f"{prefix}p{percent}_ms": round(1e3 * percentile(ordered, percent / 100), 2)
-        for percent in (50, 95, 99)
-    }

@@ -14,7 +14,8 @@ import uvloop
 
 from app.proxy import RawResult
 from bench.jobs.load import job
-from bench.jobs.stage import Options, Rig, spread_ms, stage
+from bench.jobs.spans import spread_ms
+from bench.jobs.stage import Options, Rig, stage
 
 _RATE = 20
 _MAX_S = 30.0

@@ -38,7 +38,10 @@ class BrokerProbe:
         return sum(self.sent) - self._waiting()
 
     def _waiting(self) -> int:
-        queued, unacked = self.broker.pipeline().llen("celery").hlen("unacked").execute()
+        asked = self.broker.pipeline()
+        asked.llen("celery")
+        asked.hlen("unacked")
+        queued, unacked = asked.execute()
         return int(queued) + int(unacked)
 
 
