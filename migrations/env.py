@@ -14,8 +14,11 @@ def _metadata() -> MetaData:
     import app.agents.tables
     import app.auth.tables
     import app.billing.tables
+    import app.billing.usage.tables
     import app.kernel.tables
+    import app.orchestration.operations.tables
     import app.orchestration.tables
+    import app.orchestration.workflow.library.tables
     import app.orchestration.workflow.tables
     import app.registry.tables
     import app.storage.tables  # noqa: F401

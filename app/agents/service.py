@@ -52,7 +52,7 @@ class TaskRunner:
         policies = self._policies or template.policies
         walk = Walk(template, ctx, self._ledger, self._store, self._clock, policies)
         state = await walk.resume(RunState(input=dict(ctx.job.definition["input"])))
-        return _outcome(await self._graph.run(state, walk.step))
+        return outcome_of(await self._graph.run(state, walk.step))
 
     def _template(self, ctx: RunContext) -> TaskTemplate:
         template = self._templates.get(ctx.job.definition["template"])
@@ -71,7 +71,8 @@ class TaskRunner:
         return {"sha256": blob.sha256, "size": blob.size}
 
 
-def _outcome(state: RunState) -> Outcome:
+def outcome_of(state: RunState) -> Outcome:
+    """The end of a walk: a verdict that passed with its files, or why there is no result."""
     if state.get("verdict") == "passed" and state["last"] == "reporter":
         report = state["report"]
         files = [

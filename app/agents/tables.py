@@ -15,13 +15,14 @@ class AgentRunRow(Base):
     """What one role did at one attempt; `output` is its update of the state, as JSON.
 
     A row exists only once its role has ended, so the rows of a job say where to go on
-    after a crash. `step` is the order in which the roles ended, from 0.
+    after a crash. `step` is the order in which the roles ended, from 0. `path` is the step of
+    a workflow that the role worked for, empty where the task is the whole job.
     """
 
     __tablename__ = "agent_runs"
     __policy__: ClassVar[Policy] = own_rows()
     __table_args__ = (
-        UniqueConstraint("job_id", "role", "attempt"),
+        UniqueConstraint("job_id", "path", "role", "attempt"),
         CheckConstraint("status in ('Success', 'Refused', 'Failed')", name="status"),
         CheckConstraint("attempt >= 1", name="attempt"),
         CheckConstraint("duration_ms >= 0", name="duration"),
@@ -34,6 +35,7 @@ class AgentRunRow(Base):
     job_id: Mapped[UUID]
     user_id: Mapped[UUID]
     project_id: Mapped[UUID | None]
+    path: Mapped[str] = mapped_column(Text, server_default=text("''"))
     step: Mapped[int]
     role: Mapped[str] = mapped_column(Text)
     attempt: Mapped[int]
