@@ -1,0 +1,29 @@
+"""Running the queue: schedules, dead letters, pauses, and what the queue holds."""
+
+from app.orchestration.operations.cron import Cron
+from app.orchestration.operations.deadletters import DeadLetters, bury
+from app.orchestration.operations.scheduler import Scheduler
+from app.orchestration.operations.schedules import Schedules, preview
+from app.orchestration.operations.types import (
+    DeadLetter,
+    MakesJob,
+    Moment,
+    Redriven,
+    Schedule,
+    ScheduleSpec,
+)
+
+__all__ = [
+    "Cron",
+    "DeadLetter",
+    "DeadLetters",
+    "MakesJob",
+    "Moment",
+    "Redriven",
+    "Schedule",
+    "ScheduleSpec",
+    "Scheduler",
+    "Schedules",
+    "bury",
+    "preview",
+]
