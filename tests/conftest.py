@@ -15,6 +15,7 @@ import pytest
 from app.kernel.db import Database
 from app.kernel.embedded import EmbeddedHub, Hub, bootstrap
 from app.kernel.migrate import upgrade
+from tests.books import off_books
 
 IS_STRICT = os.environ.get("UAOL_TEST_STRICT") == "1"
 
@@ -33,6 +34,9 @@ def anyio_backend() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder that all test processes share; pytest's own keeps the database out."""
+    config.addinivalue_line(
+        "markers", "no_books(reason): the test writes rows that no ledger would, on purpose"
+    )
     if not hasattr(config, "workerinput"):
         os.environ["UAOL_TEST_FOLDER"] = tempfile.mkdtemp(prefix="uaol-tests-")
 
@@ -116,8 +120,19 @@ def _wiped(hub: Hub, name: str) -> str:
 
 
 @pytest.fixture
-def clone(hub: Hub, template: str) -> str:
-    """The name of a database of this test process, empty at the start of each test."""
+def clone(hub: Hub, template: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a database of this test process, empty at the start of each test.
+
+    After each test its books must balance, unless the test is marked with `no_books`.
+    """
+    name = _empty_clone(hub, template)
+    yield name
+    if request.node.get_closest_marker("no_books") is None:
+        off = off_books(hub.dsn(hub.superuser, name))
+        assert off == [], "the books do not balance"
+
+
+def _empty_clone(hub: Hub, template: str) -> str:
     key = (str(hub.data_dir), template)
     if key not in _CLONES:
         name = f"t_{uuid4().hex}"

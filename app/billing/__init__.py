@@ -1,5 +1,6 @@
 """Billing: prices, quotes and the ledger of credits. All amounts are integer micro-credits."""
 
+from app.billing.books import Discrepancy
 from app.billing.service import Billing
 from app.billing.types import (
     MICRO,
@@ -18,6 +19,7 @@ __all__ = [
     "MICRO",
     "Account",
     "Billing",
+    "Discrepancy",
     "Hold",
     "Price",
     "Quote",

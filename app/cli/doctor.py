@@ -99,14 +99,33 @@ async def _hub(settings: Settings) -> list[Finding]:
         return [Finding("hub", False, error.message, error.hint or "")]
 
 
+async def _books(settings: Settings) -> list[Finding]:
+    from app.kernel.principal import SERVICE
+    from app.orchestration import audit
+    from app.wiring import opened
+
+    try:
+        async with opened(settings) as services, services.database.begin(SERVICE) as uow:
+            found = await audit(services.billing, uow)
+    except AppError as error:
+        return [Finding("books", False, error.message, error.hint or "")]
+    if not found:
+        return [Finding("books", True, "wallets, holds, settlements and jobs agree")]
+    return [
+        Finding("books", False, f"{one.what}: {one.subject}", f"user {one.user_id}: {one.figures}")
+        for one in found
+    ]
+
+
 @click.command()
-def doctor() -> None:
+@click.option("--books", is_flag=True, help="Only compare wallets, holds, settlements and jobs.")
+def doctor(*, books: bool) -> None:
     """Check database, sandbox, tool servers, port and disk."""
     settings = load_settings()
-    findings = [_disk(settings), _port(settings)]
+    findings = [] if books else [_disk(settings), _port(settings)]
 
     async def work() -> None:
-        findings.extend(await _hub(settings))
+        findings.extend(await (_books if books else _hub)(settings))
 
     run_async(work())
     rows = [["ok" if f.is_well else "NO", f.what, f.seen, f.advice] for f in findings]

@@ -3,6 +3,17 @@
 from app.orchestration.context import RunContext
 from app.orchestration.intake import Intake
 from app.orchestration.lifecycle import Lifecycle
+from app.orchestration.operations import (
+    DeadLetter,
+    DeadLetters,
+    Moment,
+    Redriven,
+    Schedule,
+    Scheduler,
+    Schedules,
+    ScheduleSpec,
+    preview,
+)
 from app.orchestration.service import Jobs
 from app.orchestration.types import (
     Artifact,
@@ -15,13 +26,25 @@ from app.orchestration.types import (
     Outcome,
     Submitted,
 )
-from app.orchestration.usage import living_jobs
+from app.orchestration.usage import audit, living_jobs
 from app.orchestration.worker import Worker
+from app.orchestration.workflow import check as check_workflow
+from app.orchestration.workflow import definition_schema
+from app.orchestration.workflow.envelope import Envelope
+from app.orchestration.workflow.forking import keep_for_fork, keep_for_replay
+from app.orchestration.workflow.library import Library, SavedWorkflow
+from app.orchestration.workflow.orders import Offer, Order, Terms, order_workflow, targets_of
+from app.orchestration.workflow.pricing import targets_again
+from app.orchestration.workflow.progress import NodeView, Progress, StepPage, StepView
 from app.orchestration.workflow.runnable import workflow_job
 from app.orchestration.workflow.runner import WorkflowRunner
+from app.orchestration.workflow.steps import StepResult
 
 __all__ = [
     "Artifact",
+    "DeadLetter",
+    "DeadLetters",
+    "Envelope",
     "Intake",
     "JobContext",
     "JobEvent",
@@ -30,12 +53,37 @@ __all__ = [
     "JobView",
     "Jobs",
     "Lease",
+    "Library",
     "Lifecycle",
+    "Moment",
+    "NodeView",
+    "Offer",
+    "Order",
     "Outcome",
+    "Progress",
+    "Redriven",
     "RunContext",
+    "SavedWorkflow",
+    "Schedule",
+    "ScheduleSpec",
+    "Scheduler",
+    "Schedules",
+    "StepPage",
+    "StepResult",
+    "StepView",
     "Submitted",
+    "Terms",
     "Worker",
     "WorkflowRunner",
+    "audit",
+    "check_workflow",
+    "definition_schema",
+    "keep_for_fork",
+    "keep_for_replay",
     "living_jobs",
+    "order_workflow",
+    "preview",
+    "targets_again",
+    "targets_of",
     "workflow_job",
 ]

@@ -17,6 +17,23 @@ _READERS = {
 _APPEND_ONLY = {"usage_rate", "job_hold"}
 
 
+# What top-ups of a job captured, beside its own hold's settlement.
+_FIRST = "s.captured_micro AS charged_micro"
+_ALL = """(s.captured_micro + (select coalesce(sum(t.captured_micro), 0)
+  from app.job_hold l join app.settlement t on t.hold_id = l.hold_id
+  where l.job_id = j.job_id))::bigint AS charged_micro"""
+
+
+def _show_jobs(charged: str) -> None:
+    """Change one column of `app.jobs` and leave the others to the revisions that shaped them."""
+    shown = op.get_bind().scalar(sa.text("select pg_get_viewdef('app.jobs'::regclass)"))
+    before, _, after = shown.partition(" AS charged_micro")
+    column = before.rpartition("j.price_micro,")[0] + "j.price_micro, " + charged
+    op.execute(
+        f"create or replace view app.jobs with (security_invoker = true) as {column}{after}"
+    )
+
+
 def _protect(table: str) -> None:
     rights = "select, insert" if table in _APPEND_ONLY else "select, insert, update, delete"
     op.execute(f"alter table app.{table} enable row level security")
@@ -108,9 +125,11 @@ def upgrade() -> None:
     _protect("job_hold")
     op.create_index(op.f("ix_job_hold_job_id"), "job_hold", ["job_id"], schema="app")
     op.create_index(op.f("ix_job_hold_user_id"), "job_hold", ["user_id"], schema="app")
+    _show_jobs(_ALL)
 
 
 def downgrade() -> None:
+    _show_jobs(_FIRST)
     for table in ("job_hold", "usage_account", "usage_rate"):
         op.drop_table(table, schema="app")
     op.execute("delete from app.pricing_plans where mode = 'usage'")

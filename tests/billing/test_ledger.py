@@ -16,6 +16,8 @@ from app.kernel.principal import SERVICE
 from tests.books import assert_balanced
 
 pytestmark = pytest.mark.anyio
+OPEN_S = 60.0
+"""The lifetime of a hold that a test leaves open: no job keeps it."""
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ async def test_a_hold_ends_once_whatever_comes_second(
 async def test_the_same_hold_twice_is_one_hold(
     database: Database, billing: Billing, user: UUID
 ) -> None:
-    hold = Hold(new_id(), user, to_micro(4))
+    hold = Hold(new_id(), user, to_micro(4), OPEN_S)
     for _ in range(2):
         async with database.begin(SERVICE) as uow:
             await billing.hold(uow, hold)
@@ -103,9 +105,9 @@ async def test_a_batch_refuses_only_what_its_own_wallet_does_not_cover(
 ) -> None:
     poor = new_id()
     holds = [
-        Hold(new_id(), user, to_micro(6)),
-        Hold(new_id(), poor, to_micro(1)),
-        Hold(new_id(), user, to_micro(6)),
+        Hold(new_id(), user, to_micro(6), OPEN_S),
+        Hold(new_id(), poor, to_micro(1), OPEN_S),
+        Hold(new_id(), user, to_micro(6), OPEN_S),
     ]
     async with database.begin(SERVICE) as uow:
         await billing.open_wallet(uow, poor)
@@ -116,7 +118,7 @@ async def test_a_batch_refuses_only_what_its_own_wallet_does_not_cover(
 async def test_a_refused_large_hold_does_not_shadow_a_later_small_one(
     database: Database, billing: Billing, user: UUID
 ) -> None:
-    holds = [Hold(new_id(), user, to_micro(amount)) for amount in (6, 6, 3, 1)]
+    holds = [Hold(new_id(), user, to_micro(amount), OPEN_S) for amount in (6, 6, 3, 1)]
     async with database.begin(SERVICE) as uow:
         refused = await billing.place(uow, holds)
     assert set(refused) == {holds[1].hold_id}
@@ -129,7 +131,7 @@ async def test_parallel_holds_never_overdraw(
     async def one() -> Code | None:
         try:
             async with database.begin(SERVICE) as uow:
-                await billing.hold(uow, Hold(new_id(), user, to_micro(1)))
+                await billing.hold(uow, Hold(new_id(), user, to_micro(1), OPEN_S))
         except AppError as error:
             return error.code
         return None
@@ -142,7 +144,7 @@ async def test_parallel_holds_never_overdraw(
 async def test_a_capture_above_its_hold_changes_nothing(
     database: Database, billing: Billing, user: UUID
 ) -> None:
-    hold = Hold(new_id(), user, to_micro(1))
+    hold = Hold(new_id(), user, to_micro(1), OPEN_S)
     async with database.begin(SERVICE) as uow:
         await billing.hold(uow, hold)
         assert not await billing.capture(uow, hold.hold_id, to_micro(2))
@@ -201,11 +203,14 @@ def test_what_is_not_an_amount_is_refused(wrong: str) -> None:
 async def test_a_hold_past_its_lifetime_is_released_and_others_are_left(
     database: Database, billing: Billing, user: UUID
 ) -> None:
+    hold_id = new_id()
     async with database.begin(SERVICE) as uow:
         await billing.hold(uow, Hold(new_id(), user, to_micro(1), lifetime_s=-1.0))
         await billing.hold(uow, Hold(new_id(), user, to_micro(2), lifetime_s=60.0))
-        await billing.hold(uow, Hold(new_id(), user, to_micro(3)))
+        await billing.hold(uow, Hold(hold_id, user, to_micro(3)))
     async with database.begin(SERVICE) as uow:
         assert await billing.release_expired(uow) == 1
         assert await billing.release_expired(uow) == 0
     assert await _wallet(database, billing, user) == (to_micro(5), to_micro(5), 0)
+    async with database.begin(SERVICE) as uow:
+        await billing.release(uow, hold_id)

@@ -7,6 +7,15 @@ from app.orchestration.usage.account import (
     open_accounts,
     usage_kind,
 )
+from app.orchestration.usage.audit import audit
 from app.orchestration.usage.store import living as living_jobs
 
-__all__ = ["UsageAccount", "closings", "is_usage", "living_jobs", "open_accounts", "usage_kind"]
+__all__ = [
+    "UsageAccount",
+    "audit",
+    "closings",
+    "is_usage",
+    "living_jobs",
+    "open_accounts",
+    "usage_kind",
+]
