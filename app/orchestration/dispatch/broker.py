@@ -7,14 +7,14 @@ a broker that was emptied is filled again.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from app.kernel.errors import AppError, Code
 from app.orchestration.dispatch.inbox import Message
@@ -28,6 +28,8 @@ _PATIENCE_S = 1.5
 _BLOCK_MS = 500
 # Far more than the relay has on its way; only entries that nobody reads are cut.
 _LONGEST = 10_000
+# The last is what a waiting reader is told when its stream goes away.
+_NOT_THERE = ("NOGROUP", "no such key", "ERR no such key", "UNBLOCKED")
 _Answer = TypeVar("_Answer")
 
 
@@ -160,18 +162,17 @@ class Broker:
 
         await self._grouped(stream, forget)
 
-    async def lead(self, name: str, seconds: float) -> bool:
-        """Be the relay for `seconds` more; False while somebody else is.
+    async def lead(self, name: str, seconds: float) -> Literal["gained", "kept", "other"]:
+        """Be the relay for `seconds` more: now first, still, or not, since somebody else is.
 
         Two may lead for a moment, when a failover loses the key: that doubles messages.
         """
         key, ttl = f"{self._prefix}:relay", int(seconds * 1000)
         async with _bounded():
             if await self._cluster().set(key, name, nx=True, px=ttl):
-                return True
-            if await self._cluster().get(key) != name.encode():
-                return False
-            return bool(await self._cluster().pexpire(key, ttl))
+                return "gained"
+            is_mine = await self._cluster().get(key) == name.encode()
+            return "kept" if is_mine and await self._cluster().pexpire(key, ttl) else "other"
 
     async def step_down(self, name: str) -> None:
         """Let somebody else be the relay at once."""
@@ -186,7 +187,7 @@ class Broker:
             try:
                 return await ask()
             except ResponseError as error:
-                if not str(error).startswith(("NOGROUP", "no such key", "ERR no such key")):
+                if not str(error).startswith(_NOT_THERE):
                     raise
             with _existing_is_fine():
                 await self._cluster().xgroup_create(stream, _GROUP, id="0", mkstream=True)
@@ -223,6 +224,6 @@ class _bounded:  # noqa: N801 - reads as what it is
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError:
             raise BrokerError("no answer in time") from error
-        # The cluster's client also raises plain errors of its own when all nodes are away.
-        if isinstance(error, (RedisError, OSError, ValueError, KeyError, IndexError)):
+        # When nodes go away under it, the client also raises `AttributeError` and the like.
+        if isinstance(error, Exception):
             raise BrokerError(f"{type(error).__name__}: {error}") from error

@@ -106,10 +106,10 @@ class Relay:
         now = time.monotonic()
         if now - self._asked_at < _LEAD_S / 4:
             return self._is_leading
-        was_leading, self._is_leading = self._is_leading, False
-        self._is_leading = await self._broker.lead(self._name, _LEAD_S)
-        self._asked_at = now
-        if not (was_leading and self._is_leading):
+        self._is_leading = False
+        term = await self._broker.lead(self._name, _LEAD_S)
+        self._is_leading, self._asked_at = term != "other", now
+        if term != "kept":
             # Another led meanwhile, or the broker was emptied: what was published may be gone.
             self._marks.clear()
         return self._is_leading
