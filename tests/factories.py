@@ -21,12 +21,19 @@ from app.billing.usage.tables import JobHoldRow, UsageAccountRow, UsageRateRow
 from app.kernel.rls import SCHEMA, Base
 from app.kernel.tables import AuditRow, OutboxRow
 from app.kernel.uow import UnitOfWork
+from app.orchestration.limits.tables import JobLimitRow, JobSlotRow
 from app.orchestration.operations.tables import (
     DeadLetterRow,
     JobScheduleRow,
     ScheduleMomentRow,
 )
-from app.orchestration.tables import JobEventRow, JobQueueRow, ProcessingJobRow
+from app.orchestration.tables import (
+    JobEventRow,
+    JobKeyRow,
+    JobQueueRow,
+    ProcessingJobRow,
+    QueuePauseRow,
+)
 from app.orchestration.workflow.library.tables import WorkflowDefinitionRow
 from app.orchestration.workflow.tables import JobStepRow, JobWaitRow
 from app.registry.tables import McpTool, ToolVersion
@@ -66,6 +73,7 @@ def _hold(user_id: UUID) -> Values:
 
 def _settlement(user_id: UUID) -> Values:
     return {
+        "hold_id": uuid4(),
         "user_id": user_id,
         "kind": "captured",
         "captured_micro": 2_000_000,
@@ -156,12 +164,33 @@ def _job(user_id: UUID) -> Values:
         "workflow_definition": {"template": "echo"},
         "price_micro": 2_000_000,
         "price_version": 1,
+    }
+
+
+def _job_key(user_id: UUID) -> Values:
+    return {
+        "user_id": user_id,
+        "key": str(uuid4()),
+        "job_id": uuid4(),
         "request_hash": uuid4().bytes * 2,
     }
 
 
+def _queue_pause(_user_id: UUID) -> Values:
+    return {"kind": str(uuid4())}
+
+
 def _queued(user_id: UUID) -> Values:
     return {"job_id": uuid4(), "user_id": user_id, "kind": "task"}
+
+
+def _limit(user_id: UUID) -> Values:
+    name = f"key:{user_id}:{uuid4().hex}"
+    return {"name": name, "user_id": user_id, "scope": "key", "max_running": 1}
+
+
+def _slot(user_id: UUID) -> Values:
+    return {"job_id": uuid4(), "name": f"key:{user_id}:k", "user_id": user_id, "is_held": True}
 
 
 def _event(user_id: UUID) -> Values:
@@ -282,7 +311,10 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     HoldRow: _hold,
     JobHoldRow: _job_hold,
     JobEventRow: _event,
+    JobKeyRow: _job_key,
+    JobLimitRow: _limit,
     JobQueueRow: _queued,
+    JobSlotRow: _slot,
     JobScheduleRow: _schedule,
     JobStepRow: _step,
     JobWaitRow: _wait,
@@ -291,6 +323,7 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     PricingPlanRow: _pricing_plan,
     ProcessingJobRow: _job,
     ProjectRow: _project,
+    QueuePauseRow: _queue_pause,
     ScheduleMomentRow: _moment,
     SettlementRow: _settlement,
     ToolVersion: _tool_version,

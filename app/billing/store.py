@@ -3,7 +3,7 @@
 Lock order of every path: wallet rows by user id, then ledger rows by id.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 import orjson
@@ -20,9 +20,8 @@ locked as materialized (
 
 _HOLD = f"""
 with asked as (
-  select * from unnest(cast(:ids as uuid[]), cast(:users as uuid[]), cast(:amounts as bigint[]),
-    cast(:lifetimes as double precision[]))
-    with ordinality as a(hold_id, user_id, amount, lifetime, place)
+  select * from unnest($1::text::uuid[], $2::text::uuid[], $3::text::bigint[],
+    $4::text::double precision[]) with ordinality as a(hold_id, user_id, amount, lifetime, place)
   where not exists (select 1 from app.hold h where h.hold_id = a.hold_id)),
 {_LOCK},
 ranked as (
@@ -32,7 +31,7 @@ ranked as (
 placed as (
   insert into app.hold (hold_id, user_id, amount_micro, expires_at)
   select hold_id, user_id, amount, now() + make_interval(secs => lifetime)
-  from ranked where running <= available_micro order by hold_id
+  from ranked where running <= available_micro
   returning hold_id, user_id, amount_micro),
 moved as (
   update app.wallet w
@@ -44,16 +43,15 @@ select hold_id from placed
 
 _SETTLE = f"""
 with asked as (
-  select h.hold_id, h.user_id, h.amount_micro, a.kind, a.captured
-  from unnest(cast(:ids as uuid[]), cast(:kinds as text[]), cast(:captured as bigint[]))
-    as a(hold_id, kind, captured)
+  select h.hold_id, h.user_id, h.amount_micro, a.kind, a.captured, a.usage
+  from json_to_recordset($1::json) as a(hold_id uuid, kind text, captured bigint, usage jsonb)
   join app.hold h using (hold_id)
   where a.captured <= h.amount_micro),
 {_LOCK},
 ended as (
-  insert into app.settlement (hold_id, user_id, kind, captured_micro, released_micro)
-  select hold_id, user_id, kind, captured, amount_micro - captured
-  from asked join locked using (user_id) order by hold_id
+  insert into app.settlement (hold_id, user_id, kind, captured_micro, released_micro, usage)
+  select hold_id, user_id, kind, captured, amount_micro - captured, usage
+  from asked join locked using (user_id)
   on conflict (hold_id) do nothing
   returning hold_id, user_id, captured_micro, released_micro),
 moved as (
@@ -68,18 +66,21 @@ select hold_id from ended
 """
 
 
+def _array(values: Iterable[object]) -> str:
+    """A list as one text parameter: adapting every value would cost more than the statement."""
+    return f"{{{','.join('null' if value is None else str(value) for value in values)}}}"
+
+
 async def place_holds(uow: UnitOfWork, holds: Sequence[Hold]) -> set[UUID]:
     """Place what the wallets cover, in the order given; return the ids placed now."""
-    rows = await uow.execute(
+    rows = await uow.fetch(
         _HOLD,
-        {
-            "ids": [h.hold_id for h in holds],
-            "users": [h.user_id for h in holds],
-            "amounts": [h.amount_micro for h in holds],
-            "lifetimes": [h.lifetime_s for h in holds],
-        },
+        _array(h.hold_id for h in holds),
+        _array(h.user_id for h in holds),
+        _array(h.amount_micro for h in holds),
+        _array(h.lifetime_s for h in holds),
     )
-    return {row.hold_id for row in rows}
+    return {hold_id for (hold_id,) in rows}
 
 
 async def available(uow: UnitOfWork, users: Collection[UUID]) -> dict[UUID, int]:
@@ -119,15 +120,21 @@ async def expired_holds(uow: UnitOfWork, limit: int) -> list[UUID]:
 
 async def settle(uow: UnitOfWork, ends: Sequence[Settlement]) -> set[UUID]:
     """End open holds; return the ids ended now (one already ended is left as it was)."""
-    rows = await uow.execute(
-        _SETTLE,
+    values = [
         {
-            "ids": [e.hold_id for e in ends],
-            "kinds": [e.kind for e in ends],
-            "captured": [e.captured_micro for e in ends],
-        },
-    )
-    return {row.hold_id for row in rows}
+            "hold_id": end.hold_id,
+            "kind": end.kind,
+            "captured": end.captured_micro,
+            "usage": None if end.usage is None else _usage(end.usage),
+        }
+        for end in ends
+    ]
+    rows = await uow.fetch(_SETTLE, orjson.dumps(values).decode())
+    return {hold_id for (hold_id,) in rows}
+
+
+def _usage(usage: Usage) -> dict[str, object]:
+    return {"kind": usage.kind, "subject": usage.subject, **usage.quantities}
 
 
 async def captured_of(uow: UnitOfWork, hold_id: UUID) -> int | None:

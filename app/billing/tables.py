@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -34,34 +34,40 @@ class HoldRow(Base):
     """Credits set aside; the primary key is the idempotency key."""
 
     __tablename__ = "hold"
-    __policy__ = own_rows()
+    __policy__ = own_rows(reached_by="hold_id")
     __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("amount_micro >= 0", name="amount"),
         Index("ix_hold_expiring", "expires_at", postgresql_where=text("expires_at is not null")),
     )
     hold_id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(index=True)
+    user_id: Mapped[UUID]
     amount_micro: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class SettlementRow(Base):
-    """The end of a hold. Its primary key makes a second end impossible."""
+    """The end of a hold. Its primary key makes a second end impossible.
+
+    The statement that inserts it joins the hold, and holds are never deleted: a foreign key
+    would say the same once more, for a lock and a write on the hold's row each time. `usage`
+    is what a job of one call used, so that such a job needs no row of `usage_event`.
+    """
 
     __tablename__ = "settlement"
-    __policy__ = own_rows()
+    __policy__ = own_rows(reached_by="hold_id")
     __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("kind in ('captured', 'released')", name="kind"),
         CheckConstraint("captured_micro >= 0 and released_micro >= 0", name="amounts"),
     )
-    hold_id: Mapped[UUID] = mapped_column(ForeignKey("app.hold.hold_id"), primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(index=True)
+    hold_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
     kind: Mapped[str] = mapped_column(Text)
     captured_micro: Mapped[int] = mapped_column(BigInteger)
     released_micro: Mapped[int] = mapped_column(BigInteger)
+    usage: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
 
 

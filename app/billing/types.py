@@ -83,15 +83,6 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """The end of a hold: `captured_micro` are spent, the rest goes back."""
-
-    hold_id: UUID
-    kind: SettlementKind
-    captured_micro: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Usage:
     """One metered effect of a run; (`job_id`, `key`) is unique, so a resumed run adds nothing."""
 
@@ -102,3 +93,16 @@ class Usage:
     kind: Literal["tool", "sandbox", "llm"]
     subject: str
     quantities: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a hold: `captured_micro` are spent, the rest goes back.
+
+    `usage` is what the run used, where it was one call and has no usage events of its own.
+    """
+
+    hold_id: UUID
+    kind: SettlementKind
+    captured_micro: int = 0
+    usage: Usage | None = None

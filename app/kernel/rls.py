@@ -28,11 +28,13 @@ class Policy:
 
     condition: str | None
     column: str | None = None
+    #: Rows that are only ever looked up by this column, and need no index by user.
+    reached_by: str | None = None
 
 
-def own_rows(column: str = "user_id") -> Policy:
+def own_rows(column: str = "user_id", *, reached_by: str | None = None) -> Policy:
     """Rows whose `column` is the caller. The subselect makes PostgreSQL ask for it once."""
-    return Policy(f"(select auth.uid()) = {column}", column)
+    return Policy(f"(select auth.uid()) = {column}", column, reached_by)
 
 
 def readable_when(condition: str) -> Policy:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from psycopg import AsyncConnection as DriverConnection
+from psycopg import AsyncRawCursor
 from sqlalchemy import CursorResult, Executable, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +20,7 @@ class UnitOfWork:
     def __init__(self, conn: AsyncConnection, principal: Principal) -> None:
         self.conn = conn
         self.principal = principal
+        self._driver: DriverConnection[Any] | None = None
         self._after_commit: list[Callable[[], None]] = []
 
     async def execute(
@@ -29,6 +32,18 @@ class UnitOfWork:
         result = await self.conn.execute(statement, params)
         assert isinstance(result, CursorResult)
         return result
+
+    async def fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run one statement of a hot path past SQLAlchemy: `$1` parameters, plain tuples back."""
+        if self._driver is None:
+            raw = await self.conn.get_raw_connection()
+            self._driver = cast(DriverConnection[Any], raw.driver_connection)
+        cursor = AsyncRawCursor(self._driver)
+        is_prepared = self._driver.prepare_threshold is not None
+        await cursor.execute(statement.encode(), values, prepare=is_prepared, binary=True)
+        rows = await cursor.fetchall() if cursor.description else []
+        await cursor.close()
+        return rows
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the transaction is durable; never if it rolls back."""

@@ -40,9 +40,12 @@ class Draft:
                 if first != place:
                     self._repeats[place] = first
 
-    def keyed(self) -> list[Key]:
-        """The keys of requests that have no result yet."""
-        return [key for key, place in self._first.items() if self._results[place] is None]
+    def keys(self) -> list[tuple[UUID, str, UUID, bytes]]:
+        """User, key, job and hash of every request that brings a key."""
+        return [
+            (user_id, key, self._ids[place], self._digests[place])
+            for (user_id, key), place in self._first.items()
+        ]
 
     def repeat(self, key: Key, job: JobView, digest: bytes) -> None:
         """A job of that key exists already."""
@@ -55,29 +58,26 @@ class Draft:
             for place, request in self._open_requests()
         ]
 
-    def refuse(self, refusals: Mapping[UUID, AppError]) -> None:
-        """Requests whose price their wallet does not cover."""
-        for place in self._open():
-            if (error := refusals.get(self._ids[place])) is not None:
-                self._results[place] = error
-
-    def rows(self) -> list[tuple[UUID, JobRequest, bytes]]:
-        """The jobs to insert: id, request, hash."""
-        return [
-            (self._ids[place], request, self._digests[place])
-            for place, request in self._open_requests()
-        ]
-
-    def accept(self, made: Mapping[UUID, datetime]) -> list[UUID]:
-        """Jobs that were inserted; returns the ids that were not, because their key was taken."""
-        late = []
-        for place, request in list(self._open_requests()):
+    def refuse(self, refusals: Mapping[UUID, AppError]) -> list[UUID]:
+        """Requests whose price their wallet does not cover; returns those that brought a key."""
+        keyed = []
+        for place, request in self._open_requests() if refusals else ():
             job_id = self._ids[place]
-            if job_id in made:
-                self._results[place] = Submitted(_view(job_id, request, made[job_id]), is_new=True)
-            else:
-                late.append(job_id)
-        return late
+            if (error := refusals.get(job_id)) is not None:
+                self._results[place] = error
+                if request.idempotency_key is not None:
+                    keyed.append(job_id)
+        return keyed
+
+    def rows(self) -> list[tuple[UUID, JobRequest]]:
+        """The jobs to insert, by id."""
+        return [(self._ids[place], request) for place, request in self._open_requests()]
+
+    def accept(self, queued_at: datetime) -> None:
+        """The jobs of `rows` were inserted."""
+        for place, request in self._open_requests():
+            job = _view(self._ids[place], request, queued_at)
+            self._results[place] = Submitted(job, is_new=True)
 
     def results(self) -> list[Submitted | AppError]:
         """One result a request."""
@@ -102,15 +102,12 @@ class Draft:
             details={"job_id": str(job.job_id)},
         )
 
-    def _open(self) -> list[int]:
+    def _open_requests(self) -> list[tuple[int, JobRequest]]:
         return [
-            place
+            (place, self._requests[place])
             for place, result in enumerate(self._results)
             if result is None and place not in self._repeats
         ]
-
-    def _open_requests(self) -> list[tuple[int, JobRequest]]:
-        return [(place, self._requests[place]) for place in self._open()]
 
 
 def _view(job_id: UUID, request: JobRequest, start: datetime) -> JobView:

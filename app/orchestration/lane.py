@@ -17,7 +17,7 @@ from app.kernel.settings import Settings
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
-from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
+from app.orchestration.lifecycle import DUE_TOPIC, JOBS_TOPIC, Lifecycle
 from app.orchestration.metering import usage_of
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import End, Lease
@@ -101,7 +101,7 @@ class FastLane:
                 await self._lifecycle.finish_many(uow, ends)
             if room <= 0:
                 return []
-            return await store.claim(uow, [KIND], room, self._settings.lease_seconds, self._worker)
+            return await store.claim(uow, KIND, room, self._settings.lease_seconds, self._worker)
 
     async def _write_singly(self, ends: list[End]) -> None:
         """One answer that the database does not take must not hold up those of others."""
@@ -200,6 +200,7 @@ class FastLane:
             await store.give_back(
                 uow, lease.job_id, lease.attempt, delay_s=delay_s, is_failure=False
             )
+            uow.after_commit(lambda: self._wakeups.wake(DUE_TOPIC))
 
     def _cancelled(self, lease: Lease) -> End:
         error = AppError(Code.JOB_CANCELLED, "The job was cancelled by its owner.")

@@ -1,6 +1,6 @@
 """The ends of a job: one transaction settles its credits, files, row and trace together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -11,13 +11,19 @@ from app.kernel.errors import AppError, Code
 from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
-from app.orchestration.types import End, JobView, Lease, Outcome
+from app.orchestration.admission import Admission, OpenAdmission
+from app.orchestration.records import store as records
+from app.orchestration.types import End, Ended, JobView, Lease, Outcome
 from app.orchestration.usage import closings
 from app.storage import Storage
 
 JOBS_TOPIC = "jobs"
+DUE_TOPIC = "due"
 CANCELS_TOPIC = "cancels"
 _TOLD = 20
+
+Announce = Callable[[UnitOfWork, Sequence[tuple[End, UUID]]], Awaitable[None]]
+"""Told of ends whose jobs name a webhook, in the transaction that ends them."""
 
 
 def job_topic(job_id: UUID) -> str:
@@ -28,8 +34,18 @@ def job_topic(job_id: UUID) -> str:
 class Lifecycle:
     """Moves jobs to their next state. Every move of a running job needs its fencing token."""
 
-    def __init__(self, billing: Billing, storage: Storage, wakeups: Wakeups) -> None:
+    def __init__(
+        self,
+        billing: Billing,
+        storage: Storage,
+        wakeups: Wakeups,
+        *,
+        admission: Admission | None = None,
+        announce: Announce | None = None,
+    ) -> None:
         self._billing = billing
+        self._admission = admission or OpenAdmission()
+        self._announce = announce
         self._storage = storage
         self._wakeups = wakeups
 
@@ -42,7 +58,7 @@ class Lifecycle:
         once: str | None = None,
     ) -> None:
         """Add a line to the trace and wake whoever follows it."""
-        await store.append_event(uow, job.job_id, job.user_id, kind, data, once)
+        await records.append_event(uow, job.job_id, job.user_id, kind, data, once)
         self._tell(uow, job.job_id)
 
     async def fence(self, uow: UnitOfWork, lease: Lease) -> None:
@@ -55,7 +71,8 @@ class Lifecycle:
 
         Returns the jobs ended now; a run whose token is stale changes nothing.
         """
-        done = await store.complete(uow, ends)
+        ended = await store.complete(uow, ends)
+        done = {one.job_id for one in ended}
         held = sorted((e for e in ends if e.lease.job_id in done), key=lambda e: e.lease.job_id)
         metered = await closings(self._billing, uow, held)
         await self._billing.settle_many(
@@ -65,20 +82,29 @@ class Lifecycle:
                 *(
                     Settlement(
                         end.lease.job_id,
-                        "captured" if end.status == "Success" else "released",
+                        "captured" if end.charged_micro or end.status == "Success" else "released",
                         end.charged_micro,
+                        end.usage,
                     )
                     for end in held
                     if end.lease.job_id not in metered
                 ),
             ],
         )
-        await self._billing.meter(uow, [end.usage for end in held if end.usage is not None])
+        await self._pass_on(uow, ended, held)
         # Beyond a few, followers in other processes find out by looking.
         is_local = len(held) > _TOLD
         for end in held:
             self._tell(uow, end.lease.job_id, is_local=is_local)
         return done
+
+    async def _pass_on(self, uow: UnitOfWork, ended: Sequence[Ended], held: list[End]) -> None:
+        if limited := [one.job_id for one in ended if one.is_limited]:
+            await self._admission.release(uow, limited)
+        if self._announce is not None and any(one.webhook_id for one in ended):
+            hooks = {one.job_id: one.webhook_id for one in ended}
+            told = [(end, hook) for end in held if (hook := hooks[end.lease.job_id]) is not None]
+            await self._announce(uow, told)
 
     async def finish(self, uow: UnitOfWork, lease: Lease, outcome: Outcome) -> None:
         """End a run with its files, or raise `lease_lost`."""
@@ -107,7 +133,7 @@ class Lifecycle:
         data = {"attempt": lease.attempt, "delay_s": round(delay_s, 3), "error": error.as_dict()}
         await self.append(uow, lease.job, "job.retrying", data)
         await store.give_back(uow, lease.job_id, lease.attempt, delay_s=delay_s, is_failure=True)
-        uow.after_commit(lambda: self._wakeups.wake(JOBS_TOPIC))
+        uow.after_commit(lambda: self._wakeups.wake(DUE_TOPIC))
 
     async def cancel(self, uow: UnitOfWork, lease: Lease) -> None:
         """End a job as Cancelled and release its credits."""

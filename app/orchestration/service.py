@@ -4,14 +4,16 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from app.billing import Billing, Settlement
+from app.billing import Billing
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.kernel.uow import Transactions, UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
+from app.orchestration.admission import Admission, OpenAdmission
 from app.orchestration.draft import Draft
-from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle, job_topic
+from app.orchestration.lifecycle import CANCELS_TOPIC, DUE_TOPIC, JOBS_TOPIC, Lifecycle, job_topic
+from app.orchestration.records import store as records
 from app.orchestration.states import TERMINAL_EVENTS
 from app.orchestration.types import JobEvent, JobRequest, JobView, Lease, Submitted
 from app.orchestration.usage import open_accounts
@@ -29,8 +31,11 @@ class Jobs:
         transactions: Transactions,
         wakeups: Wakeups,
         poll_s: float = 1.0,
+        admission: Admission | None = None,
     ) -> None:
         self._billing = billing
+        self._admission = admission or OpenAdmission()
+        self._floor = 0
         self._lifecycle = lifecycle
         self._transactions = transactions
         self._wakeups = wakeups
@@ -52,33 +57,40 @@ class Jobs:
     ) -> list[Submitted | AppError]:
         """Queue jobs in the order given, each under the rules of `submit` for itself."""
         draft = Draft(requests)
-        await self._resolve(uow, draft, draft.keyed())
+        await self._look_up(uow, draft)
         refusals = await self._billing.place(uow, draft.holds())
-        draft.refuse(refusals)
-        rows = draft.rows()
-        made = await store.insert_jobs(uow, rows)
-        await open_accounts(self._billing, uow, rows, made)
-        if late := draft.accept(made):
-            # Another transaction took the key between the look-up and the insert.
-            await self._billing.settle_many(uow, [Settlement(one, "released") for one in late])
-            await self._resolve(uow, draft, draft.keyed())
-        if made:
-            uow.after_commit(lambda: self._wakeups.wake(JOBS_TOPIC))
+        if unused := draft.refuse(refusals):
+            await records.free_keys(uow, unused)
+        if rows := draft.rows():
+            await self._insert(uow, draft, rows)
         return draft.results()
 
-    async def _resolve(
-        self, uow: UnitOfWork, draft: Draft, keys: Sequence[tuple[UUID, str]]
+    async def _insert(
+        self, uow: UnitOfWork, draft: Draft, rows: list[tuple[UUID, JobRequest]]
     ) -> None:
-        if not keys:
+        queued_at, self._floor = await store.insert_jobs(uow, rows, self._floor)
+        await open_accounts(self._billing, uow, rows)
+        limited = [(job_id, request) for job_id, request in rows if request.limit_names]
+        if limited:
+            await self._admission.admit(uow, limited)
+        draft.accept(queued_at)
+        if any(request.run_at is not None or request.limit_names for _, request in rows):
+            uow.after_commit(lambda: self._wakeups.wake(DUE_TOPIC))
+        uow.after_commit(lambda: self._wakeups.wake(JOBS_TOPIC))
+
+    async def _look_up(self, uow: UnitOfWork, draft: Draft) -> None:
+        """Bind the keys of new requests; those that are taken stand for earlier jobs."""
+        if not (keys := draft.keys()):
             return
-        for key, (job_id, digest) in (await store.find_by_keys(uow, keys)).items():
-            job = await store.get(uow, job_id, key[0])
-            assert job is not None
-            draft.repeat(key, job, digest)
+        bound = await records.take_keys(uow, keys)
+        taken = [(user, key) for user, key, job_id, _ in keys if job_id not in bound]
+        if taken:
+            for key, (job, digest) in (await records.find_by_keys(uow, taken)).items():
+                draft.repeat(key, job, digest)
 
     async def get(self, uow: UnitOfWork, job_id: UUID) -> JobView:
         """A job of the principal's user, or `not_found`."""
-        job = await store.get(uow, job_id, uow.principal.user_id)
+        job = await records.get(uow, job_id, uow.principal.user_id)
         if job is None:
             raise AppError(Code.NOT_FOUND, f"There is no job {job_id}.")
         return job
@@ -99,7 +111,7 @@ class Jobs:
         Only those in the state `status`, of the kind `kind`, queued at `since` or later.
         """
         most = max(1, min(limit, 200))
-        return await store.list_jobs(
+        return await records.list_jobs(
             uow, user_id, most, before, status=status, kind=kind, since=since
         )
 
@@ -122,7 +134,7 @@ class Jobs:
     ) -> Sequence[JobEvent]:
         """A page of the trace, in order, at most 1,000 lines; `not_found` if not the user's."""
         await self.get(uow, job_id)
-        return await store.events(uow, job_id, after_seq, max(1, min(limit, 1000)))
+        return await records.events(uow, job_id, after_seq, max(1, min(limit, 1000)))
 
     async def follow(
         self, principal: Principal, job_id: UUID, after_seq: int = 0

@@ -10,100 +10,118 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from psycopg.types.json import Jsonb
 
 from app.kernel.uow import UnitOfWork
-from app.orchestration.types import End, JobEvent, JobRequest, JobView, Lease
-
-_VIEW = """
-select job_id, user_id, project_id, kind, status, workflow_definition as definition, price_micro,
-  charged_micro, attempt, start_time, end_time, final_output, error
-from app.jobs j
-"""
+from app.orchestration.types import End, Ended, JobRequest, JobView, Lease
 
 # The jobs' rows are read in the same statement; only what a run needs, none of its results.
 _CLAIM = """
 with ready as materialized (
-  select job_id from app.job_queue
-  where run_at <= now() and (lease_until is null or lease_until < now()) and kind = any(:kinds)
-  order by priority desc, run_at limit :limit for update skip locked),
+  select job_id from app.job_queue q
+  where kind = $1 and place >= $2 and (lease_until is null or lease_until < now())
+    and not exists (select from app.queue_pause p where p.kind = $1)
+  order by place limit $3 for update skip locked),
 taken as (
   update app.job_queue q
   set attempt = attempt + 1,
       failures = failures + (case when q.lease_until is null then 0 else 1 end),
-      lease_until = now() + make_interval(secs => :lease), worker = :worker
+      lease_until = now() + make_interval(secs => $4), worker = $5
   where q.job_id = any(array(select job_id from ready))
-  returning q.job_id, q.attempt, q.failures, q.is_cancel_requested)
-select t.attempt, t.failures, t.is_cancel_requested, j.job_id, j.user_id, j.project_id, j.kind,
-  j.workflow_definition as definition, j.price_micro, j.start_time
+  returning q.job_id, q.attempt, q.failures, q.is_cancel_requested, q.place)
+select j.job_id, t.attempt, t.failures, t.is_cancel_requested, j.user_id, j.project_id, j.kind,
+  j.workflow_definition, j.price_micro, j.start_time, t.place
 from taken t join app.processing_jobs j using (job_id)
 """
 
-_INSERT = """
-with asked as (
-  select * from json_to_recordset(cast(:rows as json)) as a(job_id uuid, user_id uuid,
-    project_id uuid, kind text, definition jsonb, price bigint, version int, key text, hash text,
-    priority smallint)),
+_CLAIM_NAMED = _CLAIM.replace(
+    "kind = $1 and place >= $2",
+    """
+  job_id = any($6::text::uuid[]) and kind = $1 and place >= $2""",
+)
+
+# Start-time fair queuing: P. Goyal, H. Vin, H. Cheng, SIGCOMM 1996. The virtual time of a kind
+# is the place of its first job that waits, or the clock where none waits.
+_PLACED = """
+heads as materialized (
+  select k.kind, coalesce(
+    (select q.place from app.job_queue q
+      where q.kind = k.kind and q.place >= $2 and q.lease_until is null
+      order by q.place limit 1),
+    (extract(epoch from now()) * 1000000)::bigint) as place
+  from (select distinct kind from asked) as k),
+tails as materialized (
+  select a.user_id, a.kind, a.priority, max(t.place) as place
+  from (select distinct user_id, kind, priority from asked) as a,
+    generate_series(a.priority, 2) as l(level),
+    lateral (select q.place from app.job_queue q
+      where q.user_id = a.user_id and q.kind = a.kind and q.priority = l.level
+        and q.place is not null
+      order by q.place desc limit 1) as t
+  group by 1, 2, 3),
+placed as (
+  select a.*, greatest(h.place, t.place + 1) - 1
+    + row_number() over (partition by a.user_id, a.kind, a.priority order by a.job_id) as place
+  from asked a join heads h using (kind) left join tails t using (user_id, kind, priority))
+"""
+
+_INSERT = f"""
+with asked as materialized (
+  select * from json_to_recordset($1::json) as a(job_id uuid, user_id uuid, project_id uuid,
+    kind text, definition jsonb, price bigint, version int, priority smallint,
+    run_at timestamptz, is_limited bool, webhook_id uuid)),
+{_PLACED},
 made as (
-  insert into app.processing_jobs (job_id, user_id, project_id, kind, workflow_definition,
-    price_micro, price_version, idempotency_key, request_hash)
-  select job_id, user_id, project_id, kind, definition, price, version, key, decode(hash, 'hex')
-  from asked
-  on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
-  returning job_id, start_time),
+  insert into app.processing_jobs
+    (job_id, user_id, project_id, kind, workflow_definition, price_micro, price_version)
+  select job_id, user_id, project_id, kind, definition, price, version from asked),
 queued as (
-  insert into app.job_queue (job_id, user_id, kind, priority)
-  select job_id, user_id, kind, priority from asked join made using (job_id))
-select job_id, start_time from made
+  insert into app.job_queue
+    (job_id, user_id, kind, priority, place, run_at, is_limited, parked_as, webhook_id)
+  select job_id, user_id, kind, priority,
+    case when is_limited or run_at > now() then null else place end,
+    case when is_limited then 'infinity' else coalesce(run_at, now()) end,
+    coalesce(is_limited, false), case when is_limited then 'Limited' end, webhook_id
+  from placed)
+select now(), max(place) from heads
+"""
+
+_STAGE = f"""
+with asked as materialized (
+  select job_id, user_id, kind, priority from app.job_queue
+  where place is null and run_at <= now() order by run_at limit $1 for update skip locked),
+{_PLACED},
+staged as (
+  update app.job_queue q set place = p.place, parked_as = null
+  from placed p where q.job_id = p.job_id returning q.job_id)
+select (select count(*) from staged),
+  (select extract(epoch from run_at - now())::float8 from app.job_queue
+    where place is null and run_at > now() and run_at < 'infinity' order by run_at limit 1)
 """
 
 _COMPLETE = """
-with ended as (
-  select * from json_to_recordset(cast(:rows as json))
+with ended as materialized (
+  select * from json_to_recordset($1::json)
     as e(job_id uuid, attempt int, status text, output jsonb, error jsonb)),
 held as (
   delete from app.job_queue q using ended e
   where q.job_id = e.job_id and q.attempt = e.attempt
-  returning q.job_id)
+  returning q.job_id, q.is_limited, q.webhook_id)
 update app.processing_jobs j
 set status = e.status, end_time = now(), attempt = e.attempt, final_output = e.output,
   error = e.error
 from ended e join held using (job_id)
 where j.job_id = e.job_id and j.end_time is null
-returning j.job_id
-"""
-
-# A trace's first and last line are the job's own row, told as lines: no job pays for them.
-_TRACE = """
-select 1 as seq, 'job.queued' as kind, start_time as created_at,
-  jsonb_build_object('kind', kind, 'price_micro', price_micro) as data
-from app.processing_jobs where job_id = :job and :after < 1
-union all
-select seq, kind, created_at, data from app.job_events where job_id = :job and seq > :after
-union all
-select last + 1, 'job.' || case status when 'Success' then 'succeeded' else lower(status) end,
-  end_time, jsonb_strip_nulls(jsonb_build_object('status', status, 'error', error,
-    'charged_micro', coalesce(charged_micro, 0)))
-from app.jobs, lateral (
-  select coalesce(max(seq), 1) as last from app.job_events where job_id = :job) as stored
-where job_id = :job and end_time is not null and last + 1 > :after
-order by seq limit :limit
-"""
-
-_APPEND = """
-insert into app.job_events (job_id, seq, user_id, kind, data, once)
-select :job, 1 + coalesce((select max(seq) from app.job_events where job_id = :job), 1),
-  :user, :kind, :data, cast(:once as text)
-on conflict (job_id, once) where once is not null do nothing
+returning j.job_id, held.is_limited, held.webhook_id
 """
 
 
 async def insert_jobs(
-    uow: UnitOfWork, jobs: Sequence[tuple[UUID, JobRequest, bytes]]
-) -> dict[UUID, datetime]:
-    """Insert and queue jobs (id, request, hash); those whose key is taken are left out.
+    uow: UnitOfWork, jobs: Sequence[tuple[UUID, JobRequest]], floor: int
+) -> tuple[datetime, int]:
+    """Insert and queue jobs by id, each at its fair place.
 
-    Returns when each inserted job was queued.
+    `floor` is a place below which nothing that waits is known, 0 if nothing is. Returns when they
+    were queued, and the head of the queue, the next `floor`.
     """
     rows = [
         {
@@ -114,103 +132,78 @@ async def insert_jobs(
             "definition": request.definition,
             "price": request.price.amount_micro,
             "version": request.price.price_version,
-            "key": request.idempotency_key,
-            "hash": digest.hex(),
             "priority": request.priority,
+            "run_at": request.run_at,
+            "is_limited": bool(request.limit_names),
+            "webhook_id": request.webhook_id,
         }
-        for job_id, request, digest in jobs
+        for job_id, request in jobs
     ]
-    made = await uow.execute(_INSERT, {"rows": orjson.dumps(rows).decode()})
-    return {row.job_id: row.start_time for row in made}
+    ((queued_at, head),) = await uow.fetch(_INSERT, orjson.dumps(rows).decode(), floor)
+    return queued_at, head
 
 
-async def find_by_keys(
-    uow: UnitOfWork, keys: Sequence[tuple[UUID, str]]
-) -> dict[tuple[UUID, str], tuple[UUID, bytes]]:
-    """The job and request hash that each (user, idempotency key) stands for."""
-    rows = await uow.execute(
-        """
-        select j.user_id, j.idempotency_key, j.job_id, j.request_hash
-        from unnest(cast(:users as uuid[]), cast(:keys as text[])) as k(user_id, key)
-        join app.processing_jobs j on j.user_id = k.user_id and j.idempotency_key = k.key
-        """,
-        {"users": [user for user, _ in keys], "keys": [key for _, key in keys]},
-    )
-    return {
-        (row.user_id, row.idempotency_key): (row.job_id, bytes(row.request_hash)) for row in rows
-    }
+async def stage(uow: UnitOfWork, limit: int) -> tuple[int, float | None]:
+    """Give jobs whose time has come their place in the queue.
 
-
-async def get(uow: UnitOfWork, job_id: UUID, user_id: UUID | None) -> JobView | None:
-    """A job, of that user if one is named."""
-    rows = await uow.execute(
-        _VIEW + " where j.job_id = :job and (cast(:user as uuid) is null or j.user_id = :user)",
-        {"job": job_id, "user": user_id},
-    )
-    row = rows.mappings().one_or_none()
-    return None if row is None else JobView(**row)
-
-
-async def list_jobs(
-    uow: UnitOfWork,
-    user_id: UUID,
-    limit: int,
-    before: UUID | None,
-    *,
-    status: str | None = None,
-    kind: str | None = None,
-    since: datetime | None = None,
-) -> list[JobView]:
-    """A user's jobs, newest first; `before` is the last id of the page before."""
-    wanted = {
-        "j.job_id < :before": before,
-        "j.status = :status": status,
-        "j.kind = :kind": kind,
-        "j.start_time >= :since": since,
-    }
-    # Only conditions that are asked for: a plan for "or is null" would fit none of them.
-    where = "".join(f" and {one}" for one, value in wanted.items() if value is not None)
-    rows = await uow.execute(
-        f"{_VIEW} where j.user_id = :user{where} order by j.job_id desc limit :limit",
-        {
-            "user": user_id,
-            "before": before,
-            "status": status,
-            "kind": kind,
-            "since": since,
-            "limit": limit,
-        },
-    )
-    return [JobView(**row) for row in rows.mappings()]
+    Returns how many, and in how many seconds the next one is due, None if none is.
+    """
+    ((staged, next_s),) = await uow.fetch(_STAGE, limit, 0)
+    return staged, next_s
 
 
 async def claim(
-    uow: UnitOfWork, kinds: Sequence[str], limit: int, lease_s: float, worker: str
+    uow: UnitOfWork,
+    kind: str,
+    limit: int,
+    lease_s: float,
+    worker: str,
+    *,
+    floor: int = 0,
+    ids: Sequence[UUID] | None = None,
 ) -> list[Lease]:
-    """Lease up to `limit` ready jobs; an expired lease counts as a failure."""
-    rows = await uow.execute(
-        _CLAIM, {"kinds": list(kinds), "limit": limit, "lease": lease_s, "worker": worker}
-    )
-    return [_lease(row) for row in rows]
+    """Lease up to `limit` ready jobs of a kind; an expired lease counts as a failure.
+
+    Only those at the place `floor` or behind it, and among `ids` if any are named.
+    """
+    values: tuple[object, ...] = (kind, floor, limit, lease_s, worker)
+    if ids is None:
+        rows = await uow.fetch(_CLAIM, *values)
+    else:
+        named = f"{{{','.join(map(str, ids))}}}"
+        rows = await uow.fetch(_CLAIM_NAMED, *values, named)
+    return [_lease(*row) for row in rows]
 
 
-def _lease(row: Any) -> Lease:
+def _lease(
+    job_id: UUID,
+    attempt: int,
+    failures: int,
+    is_cancel_requested: bool,
+    user_id: UUID,
+    project_id: UUID | None,
+    kind: str,
+    definition: Mapping[str, Any],
+    price_micro: int,
+    start_time: datetime,
+    place: int,
+) -> Lease:
     job = JobView(
-        job_id=row.job_id,
-        user_id=row.user_id,
-        project_id=row.project_id,
-        kind=row.kind,
-        status="Running",
-        definition=row.definition,
-        price_micro=row.price_micro,
-        charged_micro=None,
-        attempt=row.attempt,
-        start_time=row.start_time,
-        end_time=None,
-        final_output=None,
-        error=None,
+        job_id,
+        user_id,
+        project_id,
+        kind,
+        "Running",
+        definition,
+        price_micro,
+        None,
+        attempt,
+        start_time,
+        None,
+        None,
+        None,
     )
-    return Lease(job, row.attempt, row.failures, row.is_cancel_requested)
+    return Lease(job, attempt, failures, is_cancel_requested, place)
 
 
 async def renew(uow: UnitOfWork, leases: Mapping[UUID, int], lease_s: float) -> dict[UUID, bool]:
@@ -267,6 +260,7 @@ async def give_back(
         """
         update app.job_queue
         set lease_until = null, worker = null, failures = failures + :failed,
+          place = case when :delay > 0 and not is_cancel_requested then null else place end,
           run_at = case when is_cancel_requested then now()
             else now() + make_interval(secs => :delay) end
         where job_id = :job and attempt = :attempt and lease_until is not null
@@ -277,7 +271,7 @@ async def give_back(
     return rows.one_or_none() is not None
 
 
-async def complete(uow: UnitOfWork, ends: Sequence[End]) -> set[UUID]:
+async def complete(uow: UnitOfWork, ends: Sequence[End]) -> list[Ended]:
     """Take jobs out of the queue and write their ends; return those whose token still held.
 
     An end is written once: a stale token, or a job that has ended, changes nothing.
@@ -292,39 +286,24 @@ async def complete(uow: UnitOfWork, ends: Sequence[End]) -> set[UUID]:
         }
         for end in ends
     ]
-    done = await uow.execute(_COMPLETE, {"rows": orjson.dumps(rows).decode()})
-    return {row.job_id for row in done}
-
-
-async def append_event(
-    uow: UnitOfWork,
-    job_id: UUID,
-    user_id: UUID,
-    kind: str,
-    data: Mapping[str, Any],
-    once: str | None = None,
-) -> None:
-    """Append to a job's trace; the caller holds the queue row's lock, or has just made the job."""
-    await uow.execute(
-        _APPEND,
-        {"job": job_id, "user": user_id, "kind": kind, "data": Jsonb(dict(data)), "once": once},
-    )
-
-
-async def events(uow: UnitOfWork, job_id: UUID, after_seq: int, limit: int) -> list[JobEvent]:
-    """A page of a job's trace, in order; the caller has made sure whose job it is."""
-    rows = await uow.execute(_TRACE, {"job": job_id, "after": after_seq, "limit": limit})
-    return [JobEvent(job_id, r.seq, r.kind, r.data, r.created_at) for r in rows]
+    done = await uow.fetch(_COMPLETE, orjson.dumps(rows).decode())
+    return [Ended(*row) for row in done]
 
 
 async def queue_depth(uow: UnitOfWork) -> tuple[int, float]:
-    """Jobs in the queue, and the age in seconds of the oldest that is ready and not leased."""
+    """Ready jobs in the queue, and the age in seconds of the first that waits.
+
+    Counted up to 10,000; what is not ready yet is not looked at.
+    """
     rows = await uow.execute(
         """
-        select count(*) as depth, coalesce(extract(epoch from now() - min(run_at) filter
-          (where run_at <= now() and (lease_until is null or lease_until < now()))), 0) as age
-        from app.job_queue
+        select (select count(*) from (select 1 from app.job_queue where place is not null
+            limit 10000) as counted) as depth,
+          coalesce((select extract(epoch from now() - min(run_at)) from (
+            select run_at from app.job_queue where place is not null
+              and (lease_until is null or lease_until < now()) order by kind, place limit 100)
+            as first), 0) as age
         """
     )
     row = rows.one()
-    return int(row.depth), float(row.age)
+    return int(row.depth), max(float(row.age), 0.0)

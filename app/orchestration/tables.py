@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kernel.rls import Base, own_rows
+from app.kernel.rls import Base, own_rows, readable_when
 from app.orchestration.states import STATUSES
 
 _NOW = text("now()")
@@ -34,15 +34,8 @@ class ProcessingJobRow(Base):
     __table_args__ = (
         CheckConstraint(f"status in ({_STATUS_LIST})", name="status"),
         Index("ix_processing_jobs_user_id_job_id", "user_id", "job_id"),
-        Index(
-            "uq_processing_jobs_idempotency",
-            "user_id",
-            "idempotency_key",
-            unique=True,
-            postgresql_where=text("idempotency_key is not null"),
-        ),
         # Room for the one update, so that it stays on its page.
-        {"postgresql_with": {"fillfactor": 70}},
+        {"postgresql_with": {"fillfactor": 50}},
     )
     job_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
@@ -52,8 +45,6 @@ class ProcessingJobRow(Base):
     status: Mapped[str] = mapped_column(Text, server_default=text("'Queued'"))
     price_micro: Mapped[int] = mapped_column(BigInteger)
     price_version: Mapped[int]
-    idempotency_key: Mapped[str | None] = mapped_column(Text)
-    request_hash: Mapped[bytes] = mapped_column(LargeBinary)
     start_time: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
     end_time: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
@@ -61,27 +52,62 @@ class ProcessingJobRow(Base):
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 
 
+class JobKeyRow(Base):
+    """What a user's idempotency key stands for; a table of its own, because only some jobs have
+    one and because a unique index across partitions of jobs is not to be had.
+    """
+
+    __tablename__ = "job_key"
+    __policy__ = own_rows()
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(index=True)
+    request_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
+
+
 class JobQueueRow(Base):
     """A job that has not ended. `attempt` grows with every claim and is the fencing token;
-    `lease_until` is in no index, so that heartbeats stay HOT.
+    `lease_until` is in no index, so that claims and heartbeats stay HOT.
+
+    `place` is the order of the ready. A job that is not ready (later, backing off, waiting,
+    behind a limit) has none, and no claim ever looks at it.
     """
 
     __tablename__ = "job_queue"
     __policy__ = own_rows()
     __table_args__ = (
-        Index("ix_job_queue_ready", text("priority desc"), "run_at"),
-        {"postgresql_with": {"fillfactor": 70}},
+        CheckConstraint("priority between -2 and 2", name="priority"),
+        CheckConstraint("parked_as in ('Waiting', 'Limited')", name="parked_as"),
+        Index("ix_job_queue_ready", "kind", "place", postgresql_where=text("place is not null")),
+        Index("ix_job_queue_due", "run_at", postgresql_where=text("place is null")),
+        Index("ix_job_queue_owner", "user_id", "kind", "priority", "place"),
+        {"postgresql_with": {"fillfactor": 50}},
     )
     job_id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(index=True)
+    user_id: Mapped[UUID]
     kind: Mapped[str] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    place: Mapped[int | None] = mapped_column(BigInteger)
+    parked_as: Mapped[str | None] = mapped_column(Text)
     run_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
     lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     worker: Mapped[str | None] = mapped_column(Text)
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
     failures: Mapped[int] = mapped_column(server_default=text("0"))
     is_cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    is_limited: Mapped[bool] = mapped_column(server_default=text("false"))
+    webhook_id: Mapped[UUID | None]
+
+
+class QueuePauseRow(Base):
+    """A kind of job that nobody claims for now."""
+
+    __tablename__ = "queue_pause"
+    __policy__ = readable_when("true")
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    paused_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
 
 
 class JobEventRow(Base):

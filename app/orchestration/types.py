@@ -17,7 +17,11 @@ from app.storage import Blob
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A run to be queued; `definition` is JSON kept as it is, `price` is what it may cost."""
+    """A run to be queued; `definition` is JSON kept as it is, `price` is what it may cost.
+
+    It starts at `run_at` at the earliest. `priority` (-2..2) orders a user's own jobs only.
+    `limit_names` are the limits it counts against; its end is told to `webhook_id`.
+    """
 
     user_id: UUID
     kind: str
@@ -26,6 +30,9 @@ class JobRequest:
     project_id: UUID | None = None
     idempotency_key: str | None = None
     priority: int = 0
+    run_at: datetime | None = None
+    limit_names: tuple[str, ...] = ()
+    webhook_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Lease:
     attempt: int
     failures: int
     is_cancel_requested: bool
+    place: int = 0
 
     @property
     def job_id(self) -> UUID:
@@ -88,18 +96,34 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a leased job ended; only a success is charged. `usage` is metered with the end."""
+    """How a leased job ended. `usage` is metered with the end.
+
+    `charge_micro` is what it costs, never more than its hold; unless given, a success costs the
+    price and anything else nothing.
+    """
 
     lease: Lease
     status: str
     output: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     usage: Usage | None = None
+    charge_micro: int | None = None
 
     @property
     def charged_micro(self) -> int:
         """What the job costs."""
+        if self.charge_micro is not None:
+            return self.charge_micro
         return self.lease.job.price_micro if self.status == "Success" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job taken out of the queue, and who is to be told."""
+
+    job_id: UUID
+    is_limited: bool
+    webhook_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

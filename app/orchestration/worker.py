@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from app.billing import Billing
@@ -22,10 +23,29 @@ from app.orchestration.context import RunContext
 from app.orchestration.lane import FastLane
 from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle
 from app.orchestration.retries import buried, delay_of, is_final
+from app.orchestration.stager import Stager
 from app.orchestration.types import JobHandler, Lease, Outcome
 from app.proxy import ToolProxy
 
 _log = logging.getLogger(__name__)
+
+
+class Lane(Protocol):
+    """Claims and runs jobs of some kinds by itself; the worker renews its leases."""
+
+    async def run(self) -> None:
+        """Work until cancelled; then give unfinished jobs back."""
+
+    def held(self) -> Mapping[UUID, int]:
+        """The leases to renew: jobs by fencing token."""
+
+    def stop(self, job_id: UUID, *, is_cancelled: bool) -> None:
+        """A held job's lease is lost, or its owner cancelled it."""
+
+
+def worker_name() -> str:
+    """How this process signs its leases."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass(slots=True)
@@ -55,6 +75,7 @@ class Worker:
         handlers: Mapping[str, JobHandler],
         settings: Settings,
         metrics: Metrics,
+        lanes: Sequence[Lane] = (),
     ) -> None:
         self._transactions = transactions
         self._wakeups = wakeups
@@ -66,9 +87,9 @@ class Worker:
         self._metrics = metrics
         # By job and attempt: a worker may lease a job again while its lost run still ends.
         self._runs: dict[tuple[UUID, int], _Run] = {}
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = worker_name()
         self.is_ready = False
-        self._lane = FastLane(
+        fast = FastLane(
             transactions=transactions,
             wakeups=wakeups,
             lifecycle=lifecycle,
@@ -76,11 +97,19 @@ class Worker:
             settings=settings,
             worker=self._name,
         )
+        self._lanes: Sequence[Lane] = (fast, *lanes)
+        self._stager = Stager(transactions, wakeups, settings.poll_seconds)
 
     async def run(self) -> None:
         """Work until cancelled; then stop the running jobs and give their leases back."""
-        heartbeat = asyncio.create_task(self._heartbeat(), name="worker-heartbeat")
-        lane = asyncio.create_task(self._lane.run(), name="worker-lane")
+        tasks = [
+            asyncio.create_task(part, name="worker")
+            for part in (
+                self._heartbeat(),
+                self._stager.run(),
+                *(lane.run() for lane in self._lanes),
+            )
+        ]
         try:
             while True:
                 ticket = self._wakeups.ticket(JOBS_TOPIC)
@@ -88,10 +117,10 @@ class Worker:
                     await self._wakeups.wait(JOBS_TOPIC, ticket, self._settings.poll_seconds)
         finally:
             self.is_ready = False
-            heartbeat.cancel()
-            lane.cancel()
+            for task in tasks:
+                task.cancel()
             await self._stop_runs()
-            await asyncio.gather(heartbeat, lane, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _claim(self) -> int:
         free = self._settings.worker_concurrency - len(self._runs)
@@ -99,9 +128,13 @@ class Worker:
             return 0
         try:
             async with self._transactions.begin(SERVICE) as uow:
-                leases = await store.claim(
-                    uow, list(self._handlers), free, self._settings.lease_seconds, self._name
-                )
+                leases = [
+                    lease
+                    for kind in self._handlers
+                    for lease in await store.claim(
+                        uow, kind, free, self._settings.lease_seconds, self._name
+                    )
+                ]
         except AppError as error:
             _log.warning("cannot claim jobs", extra={"reason": error.message})
             return 0
@@ -207,28 +240,40 @@ class Worker:
             await self._wakeups.wait(CANCELS_TOPIC, ticket, self._settings.lease_seconds / 3)
 
     async def _renew(self) -> None:
-        fast = self._lane.held()
-        held = {run.lease.job_id: run.lease.attempt for run in self._runs.values()} | fast
+        lanes = [(lane, lane.held()) for lane in self._lanes]
+        held = {run.lease.job_id: run.lease.attempt for run in self._runs.values()}
+        for _, theirs in lanes:
+            held |= theirs
+        if (alive := await self._renewed(held)) is None:
+            return
+        for lane, theirs in lanes:
+            for job_id in theirs.keys() & lane.held().keys():
+                if alive.get(job_id, True):
+                    lane.stop(job_id, is_cancelled=job_id in alive)
+        for key in held.items():
+            if alive.get(key[0], True):
+                self._stop_run(key, is_cancelled=key[0] in alive)
+
+    def _stop_run(self, key: tuple[UUID, int], *, is_cancelled: bool) -> None:
+        if (run := self._runs.get(key)) is not None:
+            if is_cancelled:
+                run.context.cancel()
+            run.task.cancel()
+
+    async def _renewed(self, held: Mapping[UUID, int]) -> dict[UUID, bool] | None:
+        """The leases that are still ours, and if a cancel was asked for; None if not known."""
         try:
             async with self._transactions.begin(SERVICE) as uow:
                 depth, age = await store.queue_depth(uow)
                 alive = await store.renew(uow, held, self._settings.lease_seconds) if held else {}
         except AppError as error:
             _log.warning("cannot renew leases", extra={"reason": error.message})
-            return
+            return None
         except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
             _log.exception("cannot renew leases")
-            return
+            return None
         self._metrics.observe_queue(depth, age)
-        for job_id in fast.keys() & self._lane.held().keys():
-            if alive.get(job_id, True):
-                self._lane.stop(job_id, is_cancelled=job_id in alive)
-        for job_id, attempt in held.items():
-            run = self._runs.get((job_id, attempt))
-            if run is not None and alive.get(job_id, True):
-                if job_id in alive:
-                    run.context.cancel()
-                run.task.cancel()
+        return alive
 
     async def _stop_runs(self) -> None:
         tasks = [run.task for run in self._runs.values()]

@@ -56,7 +56,7 @@ class Gate:
 async def test_a_call_that_fails_while_the_database_is_away_is_tried_again(bench: Bench) -> None:
     gate = Gate(bench)
     worker = bench.new_worker(lease_seconds=0.6)
-    worker._transactions = worker._lane._transactions = gate
+    worker._transactions = worker._lanes[0]._transactions = gate
     reached = bench.tools.hold()
     bench.tools.answer = AppError(Code.TOOL_SERVER_DOWN, "gone")
     job = await submit(bench)
@@ -66,7 +66,7 @@ async def test_a_call_that_fails_while_the_database_is_away_is_tried_again(bench
         bench.tools.go()
 
         async def is_refused() -> bool:
-            return gate.refused > 2 and not worker._lane.held()
+            return gate.refused > 2 and not worker._lanes[0].held()
 
         await until(is_refused)
         bench.tools.answer = {"y": 1}
@@ -92,7 +92,7 @@ async def test_a_lane_that_leases_its_own_lost_job_keeps_the_new_lease(bench: Be
         first.set()
         await _settled(worker)
         bench.tools.late = None
-        assert worker._lane.held() == {job.job_id: 2}
+        assert worker._lanes[0].held() == {job.job_id: 2}
         bench.tools.go()
         done = await bench.until_ended(job.job_id)
     assert (done.status, done.final_output, done.attempt) == ("Success", {"y": 1}, 2)
@@ -104,7 +104,7 @@ async def _settled(worker: Worker) -> None:
 
     async def is_settled() -> bool:
         names = [task for task in asyncio.all_tasks() if "FastLane._call" in str(task.get_coro())]
-        return len(names) == len(worker._lane.held())
+        return len(names) == len(worker._lanes[0].held())
 
     await until(is_settled)
 

@@ -37,9 +37,9 @@ async def test_a_call_is_a_job_that_ends_with_the_tools_answer(
     assert await bench.wallet() == (to_micro("9.99"), 0, to_micro("0.01"))
     assert bench.tools.calls[0].idempotency_key == str(job.job_id)
     async with bench.database.begin(bench.user) as uow:
-        used = (await uow.execute("select job_id, subject, quantities from app.usage_event")).all()
-    quantities = {"wall_ms": 1, "bytes_in": 2, "bytes_out": 3}
-    assert [tuple(row) for row in used] == [(job.job_id, "a.b", quantities)]
+        used = (await uow.execute("select hold_id, usage from app.settlement")).all()
+    usage = {"kind": "tool", "subject": "a.b", "wall_ms": 1, "bytes_in": 2, "bytes_out": 3}
+    assert [tuple(row) for row in used] == [(job.job_id, usage)]
 
 
 async def test_submits_at_the_same_time_share_transactions_and_all_end_once(

@@ -182,7 +182,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(target=leases, limit=st.integers(1, 3))
     def claim(self, limit: int) -> Any:
-        found = self.attempt(lambda uow: store.claim(uow, [self.kind], limit, LEASE_S, "w"))
+        found = self.attempt(lambda uow: store.claim(uow, self.kind, limit, LEASE_S, "w"))
         assert not isinstance(found, Code)
         ready = [job for job in self.model.values() if not job.is_over and not job.is_leased]
         assert len(found) == min(limit, len(ready))

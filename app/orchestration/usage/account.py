@@ -4,7 +4,7 @@ A job is in usage mode if its definition says `"billing": "usage"` and an accoun
 it. Every other job passes through here without a statement.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -26,18 +26,16 @@ def usage_kind(tool: str) -> Literal["tool", "sandbox"]:
 
 
 async def open_accounts(
-    billing: Billing,
-    uow: UnitOfWork,
-    rows: Iterable[tuple[UUID, JobRequest, bytes]],
-    made: Mapping[UUID, object],
+    billing: Billing, uow: UnitOfWork, rows: Iterable[tuple[UUID, JobRequest]]
 ) -> None:
-    """Open the accounts of those jobs made now that were quoted in usage mode."""
+    """Open the accounts of those jobs that were quoted in usage mode."""
     opened = {
         job_id: (request.user_id, request.price)
-        for job_id, request, _ in rows
-        if job_id in made and isinstance(request.price, UsageQuote)
+        for job_id, request in rows
+        if isinstance(request.price, UsageQuote)
     }
-    await billing.accounts.open(uow, opened)
+    if opened:
+        await billing.accounts.open(uow, opened)
 
 
 async def closings(

@@ -11,9 +11,9 @@ from uuid import UUID
 from app.billing import Quote
 from app.kernel.errors import AppError, Code
 from app.kernel.uow import UnitOfWork
-from app.orchestration import store as trace
 from app.orchestration.operations.deadletters import store
 from app.orchestration.operations.types import DeadLetter, Redriven, Submits
+from app.orchestration.records import store as trace
 from app.orchestration.types import End, JobRequest, Submitted
 
 MAX_REDRIVE = 500

@@ -1,0 +1,1 @@
+"""What users see of jobs: their rows, idempotency keys and traces."""
