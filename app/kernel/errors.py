@@ -43,6 +43,7 @@ class Code(StrEnum):
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     CHECK_FAILED = "check_failed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    QUESTION_EXPIRED = "question_expired"
 
     TOOL_UNKNOWN = "tool_unknown"
     TOOL_DISABLED = "tool_disabled"
@@ -114,6 +115,7 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.LEASE_LOST: _info(409, "Another worker has taken the job over.", retry=True),
     Code.IDEMPOTENCY_MISMATCH: _info(409, "The idempotency key was used with another request."),
     Code.CHECK_FAILED: _info(422, "The evaluator refused the result; nothing was charged."),
+    Code.QUESTION_EXPIRED: _info(409, "Nobody answered the workflow's question in time."),
     Code.ATTEMPTS_EXHAUSTED: _info(500, "The job failed at every attempt and was put aside."),
     Code.TOOL_UNKNOWN: _info(404, "There is no tool of that name."),
     Code.TOOL_DISABLED: _info(409, "The tool is not approved or was switched off."),

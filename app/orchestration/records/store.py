@@ -32,20 +32,20 @@ select 1 as seq, 'job.queued' as kind, start_time as created_at,
   jsonb_build_object('kind', kind, 'price_micro', price_micro) as data
 from app.processing_jobs where job_id = :job and :after < 1
 union all
-select seq, kind, created_at, data from app.job_events where job_id = :job and seq > :after
+select seq, kind, created_at, data from app.job_lines where job_id = :job and seq > :after
 union all
 select last + 1, 'job.' || case status when 'Success' then 'succeeded' else lower(status) end,
   end_time, jsonb_strip_nulls(jsonb_build_object('status', status, 'error', error,
     'charged_micro', coalesce(charged_micro, 0)))
 from app.jobs, lateral (
-  select coalesce(max(seq), 1) as last from app.job_events where job_id = :job) as stored
+  select coalesce(max(seq), 1) as last from app.job_lines where job_id = :job) as stored
 where job_id = :job and end_time is not null and last + 1 > :after
 order by seq limit :limit
 """
 
 _APPEND = """
 insert into app.job_events (job_id, seq, user_id, kind, data, once)
-select :job, 1 + coalesce((select max(seq) from app.job_events where job_id = :job), 1),
+select :job, 1 + coalesce((select max(seq) from app.job_lines where job_id = :job), 1),
   :user, :kind, :data, cast(:once as text)
 on conflict (job_id, once) where once is not null do nothing
 """

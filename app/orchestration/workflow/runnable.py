@@ -45,6 +45,24 @@ def check_runnable(plan: Plan, now: datetime) -> None:
         raise refusal(found)
 
 
+def check_supported(plan: Plan) -> None:
+    """Raise `invalid_input` if the plan has nodes that no worker can run."""
+    found = [
+        Mistake(node.pointer + place, NOT_SUPPORTED, words)
+        for node in plan.walk()
+        for place, words in _unknown(node)
+    ]
+    if found:
+        raise refusal(found)
+
+
+def _unknown(node: NodePlan) -> Iterator[tuple[str, str]]:
+    if node.kind == "agent" and node.target is None:
+        yield "/agent/task", "there are no agents for free tasks; name a template."
+    if node.kind != "wait" and "key" in node.values:
+        yield "/key", "steps have no concurrency keys; leave it out."
+
+
 def _unsupported(node: NodePlan, now: datetime) -> Iterator[tuple[str, str]]:
     if node.kind == "agent":
         yield "/agent", "agents do not run as steps; submit the task as a job of its own."

@@ -61,11 +61,14 @@ def check(raw: Any, *, tool: Resolve, template: Resolve) -> Plan:
 class Plans:
     """Plans of definitions that were checked when submitted, the last used of them kept.
 
-    `room` is how many bytes of definitions have their plans kept.
+    `room` is how many bytes of definitions have their plans kept. `also` may refuse a plan.
     """
 
-    def __init__(self, room: int = 8 * 2**20) -> None:
+    def __init__(
+        self, room: int = 8 * 2**20, *, also: Callable[[Plan], None] | None = None
+    ) -> None:
         self._room = room
+        self._also = also
         self._kept: OrderedDict[bytes, tuple[Plan, int]] = OrderedDict()
 
     def get(self, raw: Mapping[str, Any]) -> Plan:
@@ -78,6 +81,8 @@ class Plans:
         plan, mistakes = _parse(body)
         if mistakes:
             raise refusal(mistakes)
+        if self._also is not None:
+            self._also(plan)
         self._keep(key, plan, len(body))
         return plan
 

@@ -1,0 +1,275 @@
+"""The SQL of runs: steps, waits and lines of many jobs at a time.
+
+Whatever is written names the fencing token (`attempt`) of its job and is written only where that
+still holds: the queue row is locked against a new claim until the transaction ends. Lock order:
+queue rows, then waits.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app.kernel.uow import UnitOfWork
+from app.orchestration.types import Lease
+from app.orchestration.workflow.running.records import (
+    RETRYING,
+    STARTED,
+    EndedStep,
+    Line,
+    NewWait,
+    Note,
+    OpenWait,
+    Park,
+    Stored,
+)
+from app.orchestration.workflow.steps import StepResult
+
+# `for key share` lets heartbeats and cancels go on and holds up claims and ends.
+_MINE = """
+told as materialized (
+  select * from json_to_recordset($1::json) as t(job_id uuid, token int, user_id uuid)),
+held as materialized (
+  select q.job_id, q.attempt from app.job_queue q
+  where q.job_id = any(array(select job_id from told)) order by q.job_id for key share),
+mine as materialized (
+  select h.job_id, t.user_id from told t join held h on h.job_id = t.job_id and h.attempt = t.token)
+"""
+
+_SAVE_STEPS = f"""
+with {_MINE},
+saved as (
+  insert into app.job_steps (job_id, path, user_id, attempt, status, output, error, started_at,
+    ended_at, started_seq, seq)
+  select job_id, path, user_id, attempt, status, output, error, started_at, ended_at, started_seq,
+    seq
+  from json_to_recordset($2::json) as s(job_id uuid, path text, attempt int, status text,
+    output jsonb, error jsonb, started_at timestamptz, ended_at timestamptz, started_seq int,
+    seq int)
+  join mine using (job_id)
+  on conflict (job_id, path) do nothing)
+select job_id from mine
+"""
+
+_SAVE_LINES = f"""
+with {_MINE},
+saved as (
+  insert into app.job_events (job_id, seq, user_id, kind, data, once)
+  select job_id, seq, user_id, kind, data, once
+  from json_to_recordset($2::json)
+    as l(job_id uuid, seq int, kind text, data jsonb, once text)
+  join mine using (job_id)
+  on conflict do nothing)
+select job_id from mine
+"""
+
+_SAVE_WAITS = f"""
+with {_MINE},
+saved as (
+  insert into app.job_waits (job_id, path, user_id, seq, due_at, title, form)
+  select job_id, path, user_id, seq,
+    coalesce(until, now() + make_interval(secs => delay)), title, form
+  from json_to_recordset($2::json) as w(job_id uuid, path text, seq int, until timestamptz,
+    delay double precision, title text, form jsonb)
+  join mine using (job_id)
+  on conflict (job_id, path) do nothing)
+select job_id from mine
+"""
+
+_LOCK = """
+select job_id from app.job_queue
+where job_id = any(array(select job_id from json_to_recordset($1::json) as p(job_id uuid)))
+order by job_id for update
+"""
+
+# An answer locks the queue row too, so one given before this statement is seen here. A job that
+# is not ready at once loses its place; whoever stages jobs gives it a new one in time.
+_PARK = """
+with parked as materialized (
+  select p.*, exists (
+    select 1 from app.job_waits w where w.job_id = p.job_id and w.answered_at is not null
+      and not exists (
+        select 1 from app.job_steps s where s.job_id = w.job_id and s.path = w.path)) as is_woken
+  from json_to_recordset($1::json)
+    as p(job_id uuid, token int, delay double precision, failed int, waits bool))
+update app.job_queue q
+set lease_until = null, worker = null, failures = q.failures + p.failed,
+  place = case when is_woken or q.is_cancel_requested or p.delay = 0 then q.place end,
+  parked_as = case when p.waits then 'Waiting' end,
+  run_at = case when is_woken or q.is_cancel_requested then now()
+    else coalesce(now() + make_interval(secs => p.delay), 'infinity') end
+from parked p
+where q.job_id = p.job_id and q.attempt = p.token and q.lease_until is not null
+returning q.job_id
+"""
+
+_LOAD_STEPS = """
+select job_id, path, status, output, error, seq from app.job_steps
+where job_id = any(cast(:ids as uuid[]))
+"""
+
+_LOAD_WAITS = """
+select w.job_id, w.path, w.seq, w.title is not null as is_question, w.answer,
+  w.answered_at is not null as is_answered,
+  extract(epoch from w.due_at - clock_timestamp())::float8 as left_s
+from app.job_waits w where w.job_id = any(cast(:ids as uuid[])) for update
+"""
+
+_LOAD_NOTES = """
+select job_id, seq, kind, data, once, kind = any(:kinds) as is_note,
+  extract(epoch from clock_timestamp() - created_at)::float8 as age_s
+from app.job_events
+where job_id = any(cast(:ids as uuid[])) and (kind = any(:kinds) or once is not null)
+order by job_id, seq
+"""
+
+_LAST_LINES = """
+select job_id, max(seq) as seq from app.job_events
+where job_id = any(cast(:ids as uuid[])) group by job_id
+"""
+
+# Locked, so that an answer that comes at the last moment is either seen or refused.
+_NEWS = """
+select job_id, path, answer, answered_at is not null as is_answered from app.job_waits
+where job_id = any(cast(:ids as uuid[])) and title is not null
+  and (answered_at is not null or due_at <= clock_timestamp())
+for update
+"""
+
+
+async def save_steps(
+    uow: UnitOfWork, steps: Sequence[tuple[Lease, Sequence[EndedStep]]]
+) -> set[UUID]:
+    """Write ended steps of jobs whose token holds; those jobs. A path's first row stands."""
+    rows = [_step_row(lease.job_id, step) for lease, ended in steps for step in ended]
+    return await _save(uow, _SAVE_STEPS, [lease for lease, _ in steps], rows)
+
+
+async def save_lines(uow: UnitOfWork, lines: Sequence[tuple[Lease, Sequence[Line]]]) -> set[UUID]:
+    """Add lines to the traces of jobs whose token holds; those jobs."""
+    rows = [
+        {
+            "job_id": lease.job_id,
+            "seq": line.seq,
+            "kind": line.kind,
+            "data": line.data,
+            "once": line.once,
+        }
+        for lease, added in lines
+        for line in added
+    ]
+    return await _save(uow, _SAVE_LINES, [lease for lease, _ in lines], rows)
+
+
+async def save_waits(
+    uow: UnitOfWork, waits: Sequence[tuple[Lease, Sequence[NewWait]]]
+) -> set[UUID]:
+    """Write waits that begin, of jobs whose token holds; those jobs."""
+    rows = [
+        {
+            "job_id": lease.job_id,
+            "path": wait.step.path,
+            "seq": wait.seq,
+            "until": wait.step.until,
+            "delay": wait.delay_s,
+            "title": wait.step.title,
+            "form": wait.step.form,
+        }
+        for lease, begun in waits
+        for wait in begun
+    ]
+    return await _save(uow, _SAVE_WAITS, [lease for lease, _ in waits], rows)
+
+
+async def park(uow: UnitOfWork, parks: Sequence[tuple[Lease, Park]]) -> set[UUID]:
+    """Give leases up whose token holds; those jobs."""
+    rows = [
+        {
+            "job_id": lease.job_id,
+            "token": lease.attempt,
+            "delay": how.delay_s,
+            "failed": int(how.is_failure),
+            "waits": how.is_waiting,
+        }
+        for lease, how in parks
+    ]
+    body = orjson.dumps(rows).decode()
+    await uow.fetch(_LOCK, body)
+    return {job_id for (job_id,) in await uow.fetch(_PARK, body)}
+
+
+async def load(uow: UnitOfWork, job_ids: Sequence[UUID]) -> dict[UUID, Stored]:
+    """What earlier runs of jobs have left; the jobs are leased by this transaction."""
+    found = {job_id: Stored() for job_id in job_ids}
+    ids = {"ids": list(job_ids)}
+    for row in await uow.execute(_LOAD_STEPS, ids):
+        stored = found[row.job_id]
+        stored.seq = max(stored.seq, row.seq or 0)
+        if row.status == "Skipped":
+            stored.skipped.add(row.path)
+        else:
+            stored.results[row.path] = StepResult(row.status, row.output, row.error)
+    for row in await uow.execute(_LOAD_WAITS, ids):
+        found[row.job_id].seq = max(found[row.job_id].seq, row.seq)
+        found[row.job_id].waits.append(
+            OpenWait(row.path, row.is_question, row.left_s, row.is_answered, row.answer)
+        )
+    await _load_trace(uow, ids, found)
+    return found
+
+
+async def _load_trace(
+    uow: UnitOfWork, ids: Mapping[str, Any], found: Mapping[UUID, Stored]
+) -> None:
+    for row in await uow.execute(_LOAD_NOTES, {**ids, "kinds": [RETRYING, STARTED]}):
+        if row.is_note:
+            found[row.job_id].notes.append(Note(row.kind, row.data, row.age_s))
+        if row.once is not None:
+            found[row.job_id].once.add(row.once)
+    for row in await uow.execute(_LAST_LINES, ids):
+        found[row.job_id].seq = max(found[row.job_id].seq, row.seq)
+
+
+async def news(uow: UnitOfWork, job_ids: Sequence[UUID]) -> list[tuple[UUID, OpenWait]]:
+    """The questions of these jobs that were answered or have expired."""
+    rows = await uow.execute(_NEWS, {"ids": list(job_ids)})
+    return [
+        (row.job_id, OpenWait(row.path, True, 0.0, row.is_answered, row.answer)) for row in rows
+    ]
+
+
+async def hold(uow: UnitOfWork, job_id: UUID, attempt: int) -> bool:
+    """Keep others from claiming a job for this transaction, if the token still holds."""
+    rows = await uow.execute(
+        "select 1 from app.job_queue where job_id = :job and attempt = :attempt for key share",
+        {"job": job_id, "attempt": attempt},
+    )
+    return rows.one_or_none() is not None
+
+
+async def _save(
+    uow: UnitOfWork, sql: str, leases: Iterable[Lease], rows: Sequence[Mapping[str, Any]]
+) -> set[UUID]:
+    told = [
+        {"job_id": lease.job_id, "token": lease.attempt, "user_id": lease.job.user_id}
+        for lease in leases
+    ]
+    done = await uow.fetch(sql, orjson.dumps(told).decode(), orjson.dumps(rows).decode())
+    return {job_id for (job_id,) in done}
+
+
+def _step_row(job_id: UUID, step: EndedStep) -> dict[str, Any]:
+    result = step.result
+    return {
+        "job_id": job_id,
+        "path": step.path,
+        "attempt": step.attempt,
+        "status": result.status,
+        "output": result.output if step.body is None else orjson.Fragment(step.body),
+        "error": result.error,
+        "started_at": step.started_at,
+        "ended_at": step.ended_at,
+        "started_seq": step.started_seq,
+        "seq": step.seq,
+    }
