@@ -146,11 +146,13 @@ class Accounts:
         kind, subject, key = usage
         fixed = account.tariff.fixed_parts(kind, subject)
         is_open = account.tariff.is_open(kind, subject)
-        parts = account.used_parts + flying + fixed
-        if (not fixed and not is_open) or account.admits(parts, is_open=is_open):
+        before = account.used_parts + flying
+        if account.admits(before, fixed, is_open=is_open):
             return account
-        more = await self.top_up(uow, account, parts)
-        if more.admits(parts, is_open=is_open) or await store.is_metered(uow, account.job_id, key):
+        more = await self.top_up(uow, account, before + fixed)
+        if more.admits(before, fixed, is_open=is_open):
+            return more
+        if await store.is_metered(uow, account.job_id, key):
             return more
         raise exhausted(more, subject)
 

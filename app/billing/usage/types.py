@@ -52,15 +52,16 @@ class Account:
         """Whether usage nears what is held."""
         return self._is_near(self.used_parts)
 
-    def admits(self, parts: int, *, is_open: bool) -> bool:
-        """Whether a step that brings the known usage to `parts` may start.
+    def admits(self, before: int, fixed: int, *, is_open: bool) -> bool:
+        """Whether a step may start when `before` parts are used or promised.
 
-        What is known of its price must fit into what is held; while a part of it is open,
-        usage must not be near what is held either. A step that adds nothing may always start.
+        What is known of its price, `fixed`, must fit into what is held; where a part of the price
+        is open, usage must not be near what is held either. A free step may always start.
         """
-        if not is_open:
-            return parts <= max(self.used_parts, self._held_parts)
-        return parts <= self._held_parts and not self._is_near(parts)
+        if not fixed and not is_open:
+            return True
+        fits = before + fixed <= self._held_parts
+        return fits and not (is_open and self._is_near(before))
 
     def step_micro(self, parts: int) -> int:
         """How much more to hold for a usage of `parts`; 0 at the cap.
