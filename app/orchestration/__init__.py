@@ -1,12 +1,16 @@
 """Orchestration: durable jobs, their queue, their worker and their trace."""
 
 from app.orchestration.context import RunContext
+from app.orchestration.dispatch import make_dispatcher
 from app.orchestration.intake import Intake
 from app.orchestration.lifecycle import Lifecycle
 from app.orchestration.operations import (
     DeadLetter,
     DeadLetters,
     Moment,
+    Queue,
+    Queues,
+    QueueState,
     Redriven,
     Schedule,
     Scheduler,
@@ -33,7 +37,7 @@ from app.orchestration.workflow import definition_schema
 from app.orchestration.workflow.envelope import Envelope
 from app.orchestration.workflow.forking import keep_for_fork, keep_for_replay
 from app.orchestration.workflow.library import Library, SavedWorkflow
-from app.orchestration.workflow.orders import Offer, Order, Terms, order_workflow, targets_of
+from app.orchestration.workflow.orders import Agreement, Offer, Order, order_workflow, targets_of
 from app.orchestration.workflow.pricing import targets_again
 from app.orchestration.workflow.progress import NodeView, Progress, StepPage, StepView
 from app.orchestration.workflow.runnable import workflow_job
@@ -41,6 +45,7 @@ from app.orchestration.workflow.runner import WorkflowRunner
 from app.orchestration.workflow.steps import StepResult
 
 __all__ = [
+    "Agreement",
     "Artifact",
     "DeadLetter",
     "DeadLetters",
@@ -61,6 +66,9 @@ __all__ = [
     "Order",
     "Outcome",
     "Progress",
+    "Queue",
+    "QueueState",
+    "Queues",
     "Redriven",
     "RunContext",
     "SavedWorkflow",
@@ -72,7 +80,6 @@ __all__ = [
     "StepResult",
     "StepView",
     "Submitted",
-    "Terms",
     "Worker",
     "WorkflowRunner",
     "audit",
@@ -81,6 +88,7 @@ __all__ = [
     "keep_for_fork",
     "keep_for_replay",
     "living_jobs",
+    "make_dispatcher",
     "order_workflow",
     "preview",
     "targets_again",

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -13,11 +14,23 @@ from app.kernel.ids import new_id
 from app.orchestration.types import JobRequest, JobView, Submitted
 
 Key = tuple[UUID, str]
+# Of a workflow's definition: what the platform adds, and what may differ at a repeated request.
+_AGREED = frozenset({"prices", "pins"})
 
 
 def request_hash(request: JobRequest) -> bytes:
-    """What an idempotency key stands for: SHA-256 of kind and definition."""
-    body = {"kind": request.kind, "definition": request.definition}
+    """What an idempotency key stands for: SHA-256 of what the caller asked for.
+
+    Its limits are left out: which ones hold is the platform's to change between two tries.
+    """
+    asked = {name: part for name, part in request.definition.items() if name not in _AGREED}
+    body: dict[str, Any] = {"kind": request.kind, "definition": asked}
+    if request.run_at is not None:
+        body["run_at"] = request.run_at
+    if request.priority:
+        body["priority"] = request.priority
+    if request.webhook_id is not None:
+        body["webhook"] = request.webhook_id
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 

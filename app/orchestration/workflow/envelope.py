@@ -38,7 +38,7 @@ class Envelope:
         if self.prices is not None:
             body |= {"billing": self.billing, "prices": dict(self.prices), "pins": dict(self.pins)}
         if self.name is not None:
-            body |= {"name": self.name, "version": self.version}
+            body["saved"] = {"name": self.name, "version": self.version}
         if self.forked_from is not None:
             body |= {"forked_from": self.forked_from, "kept": sorted(self.kept)}
         return body
@@ -52,8 +52,8 @@ class Envelope:
             billing=body.get("billing", "outcome"),
             prices=body.get("prices"),
             pins=body.get("pins", {}),
-            name=body.get("name"),
-            version=body.get("version"),
+            name=body.get("saved", {}).get("name"),
+            version=body.get("saved", {}).get("version"),
             forked_from=body.get("forked_from"),
             kept=tuple(body.get("kept", ())),
         )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.orchestration.workflow.definition import Definition
+from app.orchestration.workflow.definition import Definition, Node
 from app.orchestration.workflow.plan import NodePlan, Plan, ScopePlan
 from app.orchestration.workflow.replay import (
     Results,
@@ -19,7 +19,7 @@ from app.orchestration.workflow.replay import (
 )
 
 _PART = re.compile(r"([a-z][a-z0-9_]*)((?:\[\d+\])*)")
-_COSMETIC = ("title", "meta")
+_PLAIN = {"title": None, "meta": None}
 
 
 def keep_for_replay(plan: Plan, from_step: str, results: Results) -> Results:
@@ -45,13 +45,9 @@ def keep_for_fork(before: Plan, given: Any, after: Plan, changed: Any, results: 
     return _without_fatal(after, keep_unaffected_by(after, fields, held))
 
 
-def _nodes(definition: Definition) -> dict[str, Any]:
-    """The nodes as JSON, without what changes nothing of a run."""
-    raw = definition.model_dump(mode="json", by_alias=True, include={"nodes"})["nodes"]
-    return {
-        name: {key: value for key, value in node.items() if key not in _COSMETIC}
-        for name, node in raw.items()
-    }
+def _nodes(definition: Definition) -> dict[str, Node]:
+    """The nodes without what changes nothing of a run."""
+    return {name: node.model_copy(update=_PLAIN) for name, node in definition.nodes.items()}
 
 
 def _without_fatal(plan: Plan, results: Results) -> Results:

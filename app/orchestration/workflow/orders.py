@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from app.kernel.errors import AppError
@@ -12,9 +11,8 @@ from app.orchestration.workflow.inputs import check_input
 from app.orchestration.workflow.mistakes import Mistake, refusal
 from app.orchestration.workflow.plan import NodePlan, Plan
 from app.orchestration.workflow.pricing import bound_micro, target_of
-from app.orchestration.workflow.runnable import check_runnable
+from app.orchestration.workflow.runnable import check_supported
 from app.orchestration.workflow.steps import StepResult
-from app.orchestration.workflow.validation import Resolve, check
 
 _ARGUMENTS = {"tool": ("arguments", "/arguments"), "agent": ("input", "/agent/input")}
 _NAMES = {"tool": "/tool", "agent": "/agent/template", "sandbox": "/sandbox"}
@@ -34,7 +32,7 @@ Find = Callable[[str], Offer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Agreement:
     """What is agreed besides the definition and its input."""
 
     billing: BillingMode = "outcome"
@@ -69,39 +67,40 @@ class Order:
         return bound_micro(self.plan, given, self.prices, kept)
 
     def envelope(
-        self, given: Any, terms: Terms, source: str | None = None, kept: tuple[str, ...] = ()
+        self, given: Any, agreed: Agreement, source: str | None = None, kept: tuple[str, ...] = ()
     ) -> Envelope:
         """What the job keeps."""
         return Envelope(
             definition=self.raw,
             input=given,
-            billing=terms.billing,
+            billing=agreed.billing,
             prices=self.prices,
             pins=self.pins,
-            name=terms.name,
-            version=terms.version,
+            name=agreed.name,
+            version=agreed.version,
             forked_from=source,
             kept=kept,
         )
 
 
-def order_workflow(
-    raw: Any, *, tool: Resolve, template: Resolve, find: Find, now: datetime
-) -> Order:
-    """A definition that can be run as it stands.
+def targets_of(plan: Plan) -> set[str]:
+    """The targets of a plan's nodes: what needs a price and a version."""
+    return {target for node in plan.walk() if (target := target_of(node)) is not None}
 
-    Raises `payload_too_large`, or `unknown_field` or `invalid_input` with every mistake in
-    `details.errors`: of the shape, or of graph, expressions and names, or of what the nodes give
-    to their tools and templates, what has no price and what runs cannot do.
+
+def order_workflow(raw: Mapping[str, Any], plan: Plan, *, find: Find) -> Order:
+    """The order for a definition whose plan `check` gave.
+
+    Raises `invalid_input` or `unknown_field` with every mistake in `details.errors`: what the
+    nodes give to their tools and templates, what has no price, and what runs cannot do.
     """
-    plan = check(raw, tool=tool, template=template)
     offers: dict[str, Offer] = {}
     found: list[Mistake] = []
     for node in plan.walk():
         found += _look_up(node, offers, find)
         found += _unfit(node, offers)
     try:
-        check_runnable(plan, now)
+        check_supported(plan)
     except AppError as error:
         found += [Mistake(**one) for one in error.details["errors"]]
     if found:

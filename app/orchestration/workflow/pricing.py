@@ -5,7 +5,7 @@ nothing. The hold is the cost of the dearest run that the definition and its inp
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from app.orchestration.workflow.envelope import Envelope
@@ -27,6 +27,12 @@ def target_of(node: NodePlan) -> str | None:
     if node.target is None:
         return None
     return f"{'tool' if node.kind == 'tool' else 'template'}:{node.target}"
+
+
+def targets_again(plan: Plan, kept: Collection[str]) -> set[str]:
+    """What may be called by a run that takes these results over; of a map, all that it does."""
+    nodes = [node for node in plan.root.nodes if node.name not in kept]
+    return {target for node in nodes for _, target in _node_targets(node, node.name)}
 
 
 def bound_micro(

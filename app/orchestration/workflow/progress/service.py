@@ -44,6 +44,10 @@ class Progress:
             )
         return self._plans.get(Envelope.of(job.definition).definition)
 
+    def graph(self, plan: Plan, prices: Mapping[str, int]) -> list[NodeView]:
+        """The nodes of a plan, in the order of the graph."""
+        return graph_of(plan, prices)
+
     async def steps(
         self,
         uow: UnitOfWork,
