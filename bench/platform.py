@@ -22,7 +22,7 @@ from app.kernel.principal import SERVICE
 from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Intake, JobRequest, Jobs, Lifecycle, Worker
+from app.orchestration import Intake, JobRequest, Jobs, Lifecycle, Worker, make_dispatcher
 from app.proxy import BuiltinTool, RawResult, ToolProxy
 from app.registry import Registry, ToolDefinition
 from app.storage import LocalBlobs, Storage
@@ -115,6 +115,7 @@ class Parts:
             handlers={},
             settings=self.settings,
             metrics=Metrics(),
+            dispatcher=make_dispatcher(self.settings, self.database, self.wakeups, Metrics()),
         )
 
 

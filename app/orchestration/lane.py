@@ -7,7 +7,7 @@ of the batch before run. Such a job has no trace of its own beyond its row, and 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from app.kernel.settings import Settings
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
+from app.orchestration.dispatch import Dispatcher
 from app.orchestration.lifecycle import DUE_TOPIC, JOBS_TOPIC, Lifecycle
 from app.orchestration.metering import usage_of
 from app.orchestration.retries import buried, delay_of, is_final
@@ -41,6 +42,7 @@ class FastLane:
         proxy: ToolProxy,
         settings: Settings,
         worker: str,
+        dispatcher: Dispatcher,
     ) -> None:
         self._transactions = transactions
         self._wakeups = wakeups
@@ -48,6 +50,7 @@ class FastLane:
         self._proxy = proxy
         self._settings = settings
         self._worker = worker
+        self._dispatcher = dispatcher
         self._running: dict[UUID, tuple[Lease, asyncio.Task[None]]] = {}
         self._ends: deque[End] = deque()
         self._has_ends = asyncio.Event()
@@ -79,10 +82,11 @@ class FastLane:
         ends = [self._ends.popleft() for _ in range(min(len(self._ends), _BATCH))]
         self._has_ends.clear()
         room = self._settings.lane_capacity - len(self._running) - len(self._ends)
-        if not ends and room <= 0:
+        ids = self._dispatcher.take(KIND, min(room, _BATCH)) if room > 0 else ()
+        if not ends and ids is not None and not ids:
             return 0
         try:
-            leases = await self._write(ends, min(room, _BATCH))
+            leases = await self._write(ends, min(room, _BATCH), ids)
         except AppError as error:
             _log.warning("cannot end or claim jobs", extra={"reason": error.message})
             self._ends.extendleft(reversed(ends))
@@ -95,19 +99,23 @@ class FastLane:
             self._start(lease)
         return len(leases) + len(self._ends)
 
-    async def _write(self, ends: list[End], room: int) -> list[Lease]:
+    async def _write(self, ends: list[End], room: int, ids: Sequence[UUID] | None) -> list[Lease]:
+        """End and claim: among `ids`, or None for whatever is ready."""
+        lease_s, leases = self._settings.lease_seconds, []
         async with self._transactions.begin(SERVICE) as uow:
             if ends:
                 await self._lifecycle.finish_many(uow, ends)
-            if room <= 0:
-                return []
-            return await store.claim(uow, KIND, room, self._settings.lease_seconds, self._worker)
+            if ids is None or ids:
+                leases = await store.claim(uow, KIND, room, lease_s, self._worker, ids=ids)
+        if ids:
+            self._dispatcher.done(ids)
+        return leases
 
     async def _write_singly(self, ends: list[End]) -> None:
         """One answer that the database does not take must not hold up those of others."""
         for end in ends:
             try:
-                await self._write([end], 0)
+                await self._write([end], 0, ())
             except AppError:
                 self._end(end)
             except Exception:  # noqa: BLE001 - the database refused the values

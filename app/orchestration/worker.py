@@ -20,6 +20,7 @@ from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.context import RunContext
+from app.orchestration.dispatch import Dispatcher, DispatchState, PostgresDispatcher
 from app.orchestration.lane import FastLane
 from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle
 from app.orchestration.retries import buried, delay_of, is_final
@@ -53,6 +54,13 @@ class _Run:
     lease: Lease
     context: RunContext
     task: asyncio.Task[None]
+    is_stopping: bool = False
+
+    def stop(self) -> None:
+        """Cancel the run, once: a second cancel would break off the end that the first began."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self.task.cancel()
 
 
 def _reason(error: Exception) -> AppError:
@@ -76,6 +84,7 @@ class Worker:
         settings: Settings,
         metrics: Metrics,
         lanes: Sequence[Lane] = (),
+        dispatcher: Dispatcher | None = None,
     ) -> None:
         self._transactions = transactions
         self._wakeups = wakeups
@@ -88,6 +97,7 @@ class Worker:
         # By job and attempt: a worker may lease a job again while its lost run still ends.
         self._runs: dict[tuple[UUID, int], _Run] = {}
         self._name = worker_name()
+        self._dispatcher = dispatcher or PostgresDispatcher()
         self.is_ready = False
         fast = FastLane(
             transactions=transactions,
@@ -96,9 +106,14 @@ class Worker:
             proxy=proxy,
             settings=settings,
             worker=self._name,
+            dispatcher=self._dispatcher,
         )
         self._lanes: Sequence[Lane] = (fast, *lanes)
         self._stager = Stager(transactions, wakeups, settings.poll_seconds)
+
+    def dispatch(self) -> DispatchState:
+        """How jobs reach this worker."""
+        return self._dispatcher.state()
 
     async def run(self) -> None:
         """Work until cancelled; then stop the running jobs and give their leases back."""
@@ -107,6 +122,7 @@ class Worker:
             for part in (
                 self._heartbeat(),
                 self._stager.run(),
+                self._dispatcher.run(),
                 *(lane.run() for lane in self._lanes),
             )
         ]
@@ -127,14 +143,7 @@ class Worker:
         if free <= 0:
             return 0
         try:
-            async with self._transactions.begin(SERVICE) as uow:
-                leases = [
-                    lease
-                    for kind in self._handlers
-                    for lease in await store.claim(
-                        uow, kind, free, self._settings.lease_seconds, self._name
-                    )
-                ]
+            leases = await self._claim_each(free)
         except AppError as error:
             _log.warning("cannot claim jobs", extra={"reason": error.message})
             return 0
@@ -146,11 +155,27 @@ class Worker:
             self._start(lease)
         return len(leases)
 
+    async def _claim_each(self, free: int) -> list[Lease]:
+        told = {kind: self._dispatcher.take(kind, free) for kind in self._handlers}
+        asked = {kind: ids for kind, ids in told.items() if ids is None or ids}
+        if not asked:
+            return []
+        lease_s = self._settings.lease_seconds
+        async with self._transactions.begin(SERVICE) as uow:
+            leases = [
+                lease
+                for kind, ids in asked.items()
+                for lease in await store.claim(uow, kind, free, lease_s, self._name, ids=ids)
+            ]
+        for ids in asked.values():
+            self._dispatcher.done(ids or ())
+        return leases
+
     def _start(self, lease: Lease) -> None:
         context = RunContext(lease, self._transactions, self._lifecycle, self._proxy, self._billing)
         for run in self._runs.values():
             if run.lease.job_id == lease.job_id:
-                run.task.cancel()
+                run.stop()
         task = asyncio.create_task(self._guard(lease, context), name=f"job-{lease.job_id}")
         self._runs[lease.job_id, lease.attempt] = _Run(lease, context, task)
 
@@ -258,7 +283,7 @@ class Worker:
         if (run := self._runs.get(key)) is not None:
             if is_cancelled:
                 run.context.cancel()
-            run.task.cancel()
+            run.stop()
 
     async def _renewed(self, held: Mapping[UUID, int]) -> dict[UUID, bool] | None:
         """The leases that are still ours, and if a cancel was asked for; None if not known."""
@@ -276,7 +301,7 @@ class Worker:
         return alive
 
     async def _stop_runs(self) -> None:
-        tasks = [run.task for run in self._runs.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        runs = list(self._runs.values())
+        for run in runs:
+            run.stop()
+        await asyncio.gather(*(run.task for run in runs), return_exceptions=True)

@@ -28,6 +28,7 @@ from app.orchestration import (
     Outcome,
     Worker,
 )
+from app.orchestration.dispatch import Dispatcher
 from app.proxy import ToolCall, ToolResult, Usage
 from app.storage import LocalBlobs, Storage
 from tests.books import assert_balanced
@@ -131,7 +132,7 @@ class Bench:
             wallet = await self.billing.wallet(uow, self.user.owner)
         return wallet.available_micro, wallet.held_micro, wallet.captured_micro
 
-    def new_worker(self, **changes: Any) -> Worker:
+    def new_worker(self, dispatcher: Dispatcher | None = None, **changes: Any) -> Worker:
         return Worker(
             transactions=self.database,
             wakeups=self.wakeups,
@@ -141,6 +142,7 @@ class Bench:
             handlers={"task": self.handler},
             settings=self.settings.model_copy(update=changes),
             metrics=Metrics(),
+            dispatcher=dispatcher,
         )
 
     @contextlib.asynccontextmanager

@@ -1,5 +1,6 @@
 """Dispatch: who tells a worker which jobs to claim."""
 
+from app.kernel.ids import new_id
 from app.kernel.metrics import Metrics
 from app.kernel.settings import Settings
 from app.kernel.uow import Transactions
@@ -11,9 +12,9 @@ __all__ = ["DispatchState", "Dispatcher", "PostgresDispatcher", "make_dispatcher
 
 
 def make_dispatcher(
-    settings: Settings, transactions: Transactions, wakeups: Wakeups, metrics: Metrics, name: str
+    settings: Settings, transactions: Transactions, wakeups: Wakeups, metrics: Metrics
 ) -> Dispatcher:
-    """The member that the settings choose, for the worker of this name.
+    """The member that the settings choose, for one worker.
 
     Raises `invalid_input` for addresses that are none; a broker that is away is no error.
     """
@@ -25,5 +26,11 @@ def make_dispatcher(
 
     broker = Broker(settings.redis_url.get_secret_value(), settings.redis_prefix)
     return RedisDispatcher(
-        broker, transactions, wakeups, metrics, name=name, poll_s=settings.poll_seconds
+        # Host and process id are not enough: two containers may share both.
+        broker,
+        transactions,
+        wakeups,
+        metrics,
+        name=str(new_id()),
+        poll_s=settings.poll_seconds,
     )

@@ -44,7 +44,9 @@ class Faults:
         if self.is_up:
             _log.warning("broker back; jobs come through it again")
         else:
-            _log.warning("broker away; jobs are claimed from PostgreSQL", extra={"reason": reason})
+            _log.warning(
+                "broker away; jobs are claimed from PostgreSQL", extra={"reason": self.reason}
+            )
         self._on_change()
 
     async def forever(self, part: str, step: Callable[[], Awaitable[None]]) -> None:

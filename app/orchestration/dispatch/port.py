@@ -28,8 +28,8 @@ class Dispatcher(Protocol):
     async def run(self) -> None:
         """Work beside the lanes until cancelled; a member with nothing to do returns at once."""
 
-    def take(self, kinds: Sequence[str], limit: int) -> Sequence[UUID] | None:
-        """The jobs to claim now: None for whatever is ready, else these, at most about `limit`.
+    def take(self, kind: str, limit: int) -> Sequence[UUID] | None:
+        """The jobs of a kind to claim now: None for whatever is ready, else these, at most `limit`.
 
         What was taken and is not `done` is given out again at the next call. When there is more,
         the topic of jobs is woken in this process.

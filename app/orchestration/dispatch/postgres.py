@@ -12,7 +12,7 @@ class PostgresDispatcher:
     async def run(self) -> None:
         """There is nothing to do."""
 
-    def take(self, _kinds: Sequence[str], _limit: int) -> Sequence[UUID] | None:
+    def take(self, _kind: str, _limit: int) -> Sequence[UUID] | None:
         """Whatever is ready."""
         return None
 

@@ -79,20 +79,17 @@ class RedisDispatcher:
         """Whether all parts of the broker answer."""
         return DispatchState("redis", self._faults.is_up, self._faults.reason)
 
-    def take(self, kinds: Sequence[str], limit: int) -> Sequence[UUID] | None:
+    def take(self, kind: str, limit: int) -> Sequence[UUID] | None:
         """Jobs that came through the streams; None while the broker fails, or when in doubt."""
         if self._group is None:
             return None
-        inboxes = [(kind, self._inbox(kind)) for kind in kinds]
+        inbox = self._inbox(kind)
         if not self._faults.is_up:
-            for kind, inbox in inboxes:
-                self._end(kind, inbox.drop(limit))
+            self._end(kind, inbox.drop(limit))
             return None
-        ids: list[UUID] = []
-        for _, inbox in inboxes:
-            ids += inbox.take(limit - len(ids))
-        if not ids and not self._look.isdisjoint(kinds):
-            self._look.difference_update(kinds)
+        ids = inbox.take(limit)
+        if not ids and kind in self._look:
+            self._look.discard(kind)
             return None
         return ids
 

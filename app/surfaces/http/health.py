@@ -25,6 +25,7 @@ class Health(View):
     sandbox: dict[str, Any]
     servers: list[dict[str, Any]]
     worker: dict[str, Any]
+    dispatch: dict[str, Any]
 
 
 @router.get("/healthz")
@@ -46,6 +47,7 @@ async def health(ops: Ops) -> Health:
         sandbox={"is_up": sandbox.available, "executor": sandbox.executor},
         servers=servers,
         worker={"is_here": ops.services.worker is not None, "is_ready": _is_worker_ready(ops)},
+        dispatch=_dispatch(ops),
     )
 
 
@@ -72,6 +74,14 @@ async def metrics(ops: Ops) -> Response:
 def _is_worker_ready(ops: Operations) -> bool:
     worker = ops.services.worker
     return worker is None or worker.is_ready
+
+
+def _dispatch(ops: Operations) -> dict[str, Any]:
+    """How jobs reach the worker of this process; a broker that is away costs no readiness."""
+    if (worker := ops.services.worker) is None:
+        return {}
+    state = worker.dispatch()
+    return {"by": state.name, "is_up": state.is_up, "reason": state.reason}
 
 
 async def _hub(ops: Operations) -> dict[str, Any]:
