@@ -17,7 +17,8 @@ from bench.platform import PRICE
 
 _JOBS = """
 create temporary table loaded as
-select gen_random_uuid() as job_id, users.ids[1 + n % cardinality(users.ids)] as user_id
+select uuidv7(interval '-1 second') as job_id,
+  users.ids[1 + mod(n, cardinality(users.ids))] as user_id
 from generate_series(1, %(rows)s) as n, (select %(users)s::uuid[] as ids) as users
 """
 
@@ -26,7 +27,7 @@ insert into app.processing_jobs (job_id, user_id, kind, workflow_definition, pri
   price_version, status, start_time, end_time, attempt, final_output)
 select job_id, user_id, 'tool', jsonb_build_object('tool', 'bench.noop', 'arguments',
   jsonb_build_object('payload', repeat('x', 180))), %(price)s, 1, %(status)s,
-  now() - interval '2 hours', case when %(ended)s then now() - interval '1 hour' end,
+  now(), case when %(ended)s then now() end,
   case when %(ended)s then 1 else 0 end, case when %(ended)s then '{"ok": true}'::jsonb end
 from loaded
 """
