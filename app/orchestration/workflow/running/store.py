@@ -5,7 +5,8 @@ still holds: the queue row is locked against a new claim until the transaction e
 queue rows, then waits.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -26,53 +27,53 @@ from app.orchestration.workflow.running.records import (
 )
 from app.orchestration.workflow.steps import StepResult
 
-# `for key share` lets heartbeats and cancels go on and holds up claims and ends.
-_MINE = """
-told as materialized (
-  select * from json_to_recordset($1::json) as t(job_id uuid, token int, user_id uuid)),
-held as materialized (
-  select q.job_id, q.attempt from app.job_queue q
-  where q.job_id = any(array(select job_id from told)) order by q.job_id for key share),
-mine as materialized (
-  select h.job_id, t.user_id from told t join held h on h.job_id = t.job_id and h.attempt = t.token)
-"""
-
-_SAVE_STEPS = f"""
-with {_MINE},
+# `for key share` lets heartbeats and cancels go on and holds up claims and ends. Every join is a
+# look-up by key: the platform's transactions have no hash joins, two lists would cost their
+# product.
+_SAVE_STEPS = """
+with mine as materialized (
+  select s.*, q.user_id
+  from json_to_recordset($1::json) as s(job_id uuid, token int, path text, attempt int,
+    status text, output jsonb, error jsonb, started_at timestamptz, ended_at timestamptz,
+    started_seq int, seq int)
+  join app.job_queue q on q.job_id = s.job_id and q.attempt = s.token
+  for key share of q),
 saved as (
   insert into app.job_steps (job_id, path, user_id, attempt, status, output, error, started_at,
     ended_at, started_seq, seq)
   select job_id, path, user_id, attempt, status, output, error, started_at, ended_at, started_seq,
     seq
-  from json_to_recordset($2::json) as s(job_id uuid, path text, attempt int, status text,
-    output jsonb, error jsonb, started_at timestamptz, ended_at timestamptz, started_seq int,
-    seq int)
-  join mine using (job_id)
+  from mine
   on conflict (job_id, path) do nothing)
 select job_id from mine
 """
 
-_SAVE_LINES = f"""
-with {_MINE},
+_SAVE_LINES = """
+with mine as materialized (
+  select l.*, q.user_id
+  from json_to_recordset($1::json)
+    as l(job_id uuid, token int, seq int, kind text, data jsonb, once text)
+  join app.job_queue q on q.job_id = l.job_id and q.attempt = l.token
+  for key share of q),
 saved as (
   insert into app.job_events (job_id, seq, user_id, kind, data, once)
-  select job_id, seq, user_id, kind, data, once
-  from json_to_recordset($2::json)
-    as l(job_id uuid, seq int, kind text, data jsonb, once text)
-  join mine using (job_id)
+  select job_id, seq, user_id, kind, data, once from mine
   on conflict do nothing)
 select job_id from mine
 """
 
-_SAVE_WAITS = f"""
-with {_MINE},
+_SAVE_WAITS = """
+with mine as materialized (
+  select w.*, q.user_id
+  from json_to_recordset($1::json) as w(job_id uuid, token int, path text, seq int,
+    until timestamptz, delay double precision, title text, form jsonb)
+  join app.job_queue q on q.job_id = w.job_id and q.attempt = w.token
+  for key share of q),
 saved as (
   insert into app.job_waits (job_id, path, user_id, seq, due_at, title, form)
   select job_id, path, user_id, seq,
     coalesce(until, now() + make_interval(secs => delay)), title, form
-  from json_to_recordset($2::json) as w(job_id uuid, path text, seq int, until timestamptz,
-    delay double precision, title text, form jsonb)
-  join mine using (job_id)
+  from mine
   on conflict (job_id, path) do nothing)
 select job_id from mine
 """
@@ -142,8 +143,8 @@ async def save_steps(
     uow: UnitOfWork, steps: Sequence[tuple[Lease, Sequence[EndedStep]]]
 ) -> set[UUID]:
     """Write ended steps of jobs whose token holds; those jobs. A path's first row stands."""
-    rows = [_step_row(lease.job_id, step) for lease, ended in steps for step in ended]
-    return await _save(uow, _SAVE_STEPS, [lease for lease, _ in steps], rows)
+    rows = [_step_row(lease, step) for lease, ended in steps for step in ended]
+    return await _save(uow, _SAVE_STEPS, rows)
 
 
 async def save_lines(uow: UnitOfWork, lines: Sequence[tuple[Lease, Sequence[Line]]]) -> set[UUID]:
@@ -151,6 +152,7 @@ async def save_lines(uow: UnitOfWork, lines: Sequence[tuple[Lease, Sequence[Line
     rows = [
         {
             "job_id": lease.job_id,
+            "token": lease.attempt,
             "seq": line.seq,
             "kind": line.kind,
             "data": line.data,
@@ -159,7 +161,7 @@ async def save_lines(uow: UnitOfWork, lines: Sequence[tuple[Lease, Sequence[Line
         for lease, added in lines
         for line in added
     ]
-    return await _save(uow, _SAVE_LINES, [lease for lease, _ in lines], rows)
+    return await _save(uow, _SAVE_LINES, rows)
 
 
 async def save_waits(
@@ -169,6 +171,7 @@ async def save_waits(
     rows = [
         {
             "job_id": lease.job_id,
+            "token": lease.attempt,
             "path": wait.step.path,
             "seq": wait.seq,
             "until": wait.step.until,
@@ -179,7 +182,7 @@ async def save_waits(
         for lease, begun in waits
         for wait in begun
     ]
-    return await _save(uow, _SAVE_WAITS, [lease for lease, _ in waits], rows)
+    return await _save(uow, _SAVE_WAITS, rows)
 
 
 async def park(uow: UnitOfWork, parks: Sequence[tuple[Lease, Park]]) -> set[UUID]:
@@ -248,21 +251,17 @@ async def hold(uow: UnitOfWork, job_id: UUID, attempt: int) -> bool:
     return rows.one_or_none() is not None
 
 
-async def _save(
-    uow: UnitOfWork, sql: str, leases: Iterable[Lease], rows: Sequence[Mapping[str, Any]]
-) -> set[UUID]:
-    told = [
-        {"job_id": lease.job_id, "token": lease.attempt, "user_id": lease.job.user_id}
-        for lease in leases
-    ]
-    done = await uow.fetch(sql, orjson.dumps(told).decode(), orjson.dumps(rows).decode())
-    return {job_id for (job_id,) in done}
+async def _save(uow: UnitOfWork, sql: str, rows: list[dict[str, Any]]) -> set[UUID]:
+    # In one order, so that two transactions that share jobs wait for each other in it.
+    rows.sort(key=itemgetter("job_id"))
+    return {job_id for (job_id,) in await uow.fetch(sql, orjson.dumps(rows).decode())}
 
 
-def _step_row(job_id: UUID, step: EndedStep) -> dict[str, Any]:
+def _step_row(lease: Lease, step: EndedStep) -> dict[str, Any]:
     result = step.result
     return {
-        "job_id": job_id,
+        "job_id": lease.job_id,
+        "token": lease.attempt,
         "path": step.path,
         "attempt": step.attempt,
         "status": result.status,
