@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from app.agents import TaskRunner, Templates
+from app.agents import AgentNodes, TaskRunner, Templates
 from app.auth import Auth
 from app.billing import Billing
 from app.kernel.clock import SystemClock
@@ -26,11 +26,22 @@ from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Intake, Jobs, Lifecycle, Worker, WorkflowRunner, living_jobs
+from app.orchestration import (
+    Intake,
+    Jobs,
+    Lifecycle,
+    Scheduler,
+    Worker,
+    WorkflowLane,
+    living_jobs,
+    make_dispatcher,
+)
 from app.proxy import OnListed, ToolProxy, sandbox_tool
 from app.registry import Registry, ServerConfig, ToolDefinition, load_config
 from app.sandbox import Limits, Sandbox, make_executors
 from app.storage import LocalBlobs, Storage
+from app.surfaces.context import Access
+from app.surfaces.schedulejobs import ScheduleJobs
 from app.surfaces.services import Services
 
 _OWNER = "uaol_owner"
@@ -187,12 +198,25 @@ def _worker(services: Services, lifecycle: Lifecycle) -> Worker:
         lifecycle=lifecycle,
         billing=services.billing,
         proxy=services.proxy,
-        handlers={
-            "task": TaskRunner(services.templates, services.storage.put_bytes),
-            "workflow": WorkflowRunner(lifecycle),
-        },
+        handlers={"task": TaskRunner(services.templates, services.storage.put_bytes)},
         settings=services.settings,
         metrics=services.metrics,
+        lanes=[_workflows(services, lifecycle)],
+        dispatcher=make_dispatcher(
+            services.settings, services.database, services.wakeups, services.metrics
+        ),
+    )
+
+
+def _workflows(services: Services, lifecycle: Lifecycle) -> WorkflowLane:
+    return WorkflowLane(
+        transactions=services.database,
+        wakeups=services.wakeups,
+        lifecycle=lifecycle,
+        billing=services.billing,
+        proxy=services.proxy,
+        settings=services.settings,
+        runners={"agent": AgentNodes(services.templates, services.storage)},
     )
 
 
@@ -216,6 +240,10 @@ async def _publish_templates(services: Services) -> None:
             await services.billing.publish_price(
                 uow, "template", template.name, template.price_micro
             )
+            if template.usage_rates:
+                await services.billing.publish_usage(
+                    uow, "template", template.name, template.usage_rates
+                )
 
 
 async def _retire_servers(services: Services) -> None:
@@ -226,12 +254,15 @@ async def _retire_servers(services: Services) -> None:
 
 
 async def _tend(services: Services) -> None:
-    """Deliver events, release expired holds, record keys' use, see tools approved elsewhere."""
+    """Deliver events, fire schedules, release expired holds, record keys' use, see approvals."""
     relay = Relay(services.database, reactions(services.billing))
+    make = ScheduleJobs(services, Access(services.database, services.auth))
+    scheduler = Scheduler(services.database, services.jobs, make)
     while True:
         try:
             while await relay.run_once():
                 pass
+            await scheduler.run_once()
             async with services.database.begin(SERVICE) as uow:
                 await services.billing.release_expired(uow, living=living_jobs)
                 await services.auth.record_use(uow)

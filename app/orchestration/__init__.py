@@ -3,7 +3,7 @@
 from app.orchestration.context import RunContext
 from app.orchestration.dispatch import make_dispatcher
 from app.orchestration.intake import Intake
-from app.orchestration.lifecycle import Lifecycle
+from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
 from app.orchestration.operations import (
     DeadLetter,
     DeadLetters,
@@ -35,16 +35,18 @@ from app.orchestration.worker import Worker
 from app.orchestration.workflow import check as check_workflow
 from app.orchestration.workflow import definition_schema
 from app.orchestration.workflow.envelope import Envelope
+from app.orchestration.workflow.facade import Workflows
 from app.orchestration.workflow.forking import keep_for_fork, keep_for_replay
 from app.orchestration.workflow.library import Library, SavedWorkflow
 from app.orchestration.workflow.orders import Agreement, Offer, Order, order_workflow, targets_of
 from app.orchestration.workflow.pricing import targets_again
 from app.orchestration.workflow.progress import NodeView, Progress, StepPage, StepView
 from app.orchestration.workflow.runnable import workflow_job
-from app.orchestration.workflow.runner import WorkflowRunner
+from app.orchestration.workflow.running import NodeRunner, Question, WorkflowLane
 from app.orchestration.workflow.steps import StepResult
 
 __all__ = [
+    "JOBS_TOPIC",
     "Agreement",
     "Artifact",
     "DeadLetter",
@@ -61,11 +63,13 @@ __all__ = [
     "Library",
     "Lifecycle",
     "Moment",
+    "NodeRunner",
     "NodeView",
     "Offer",
     "Order",
     "Outcome",
     "Progress",
+    "Question",
     "Queue",
     "QueueState",
     "Queues",
@@ -81,7 +85,8 @@ __all__ = [
     "StepView",
     "Submitted",
     "Worker",
-    "WorkflowRunner",
+    "WorkflowLane",
+    "Workflows",
     "audit",
     "check_workflow",
     "definition_schema",

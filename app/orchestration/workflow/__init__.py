@@ -1,7 +1,7 @@
-"""The workflow definition: what it may say, what follows from it; and the runner that acts on it.
+"""The workflow definition: what it may say and what follows from it.
 
-All but `runner`, `executing` and `store` is pure: no database, no clock, no randomness. `check`
-turns a submitted definition into a plan, `Plans` a stored one; `advance` says what is next.
+What is here is pure: no database, no clock, no randomness. `check` turns a submitted definition
+into a plan, `Plans` a stored one; `advance` says what is next. `running` acts on it.
 """
 
 from app.orchestration.workflow.definition import Definition, Retry

@@ -10,7 +10,7 @@ from app.orchestration.workflow.envelope import BillingMode, Envelope
 from app.orchestration.workflow.inputs import check_input
 from app.orchestration.workflow.mistakes import Mistake, refusal
 from app.orchestration.workflow.plan import NodePlan, Plan
-from app.orchestration.workflow.pricing import bound_micro, target_of
+from app.orchestration.workflow.pricing import ANY_INPUT, bound_micro, target_of
 from app.orchestration.workflow.runnable import check_supported
 from app.orchestration.workflow.steps import StepResult
 
@@ -65,6 +65,10 @@ class Order:
     def bound_micro(self, given: Any, kept: Mapping[str, StepResult] | None = None) -> int:
         """The most that a run can cost; steps in `kept` are not done again."""
         return bound_micro(self.plan, given, self.prices, kept)
+
+    def most_micro(self) -> int:
+        """The most that a run with any input can cost."""
+        return bound_micro(self.plan, ANY_INPUT, self.prices)
 
     def envelope(
         self, given: Any, agreed: Agreement, source: str | None = None, kept: tuple[str, ...] = ()

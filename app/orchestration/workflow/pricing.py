@@ -18,6 +18,8 @@ SANDBOX_TOOL = "sandbox.run_python"
 _WAYS = 1000
 _POSITION = re.compile(r"\[\d+\]")
 _KNOWN_AT_SUBMIT = frozenset({"input"})
+ANY_INPUT = object()
+"""In place of an input: the bound then holds for all of them."""
 
 
 def target_of(node: NodePlan) -> str | None:
@@ -129,7 +131,8 @@ class _Bound:
     def _times(self, node: NodePlan) -> int:
         """How often a map's body runs at most."""
         over = node.values["over"]
-        if any(not each.roots <= _KNOWN_AT_SUBMIT for _, each in over.expressions()):
+        known = frozenset() if self._given is ANY_INPUT else _KNOWN_AT_SUBMIT
+        if any(not each.roots <= known for _, each in over.expressions()):
             return node.max_items
         try:
             found = Scope(self._given).resolve(over, Budget())

@@ -21,6 +21,7 @@ from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import End, Lease
 from app.orchestration.usage import is_usage
+from app.orchestration.worker import worker_name
 from app.orchestration.workflow.runnable import check_supported
 from app.orchestration.workflow.running.account import RunAccount, lost
 from app.orchestration.workflow.running.calling import Caller, Try
@@ -61,7 +62,7 @@ class WorkflowLane:
         billing: Billing,
         proxy: ToolProxy,
         settings: Settings,
-        worker: str,
+        worker: str | None = None,
         runners: Mapping[str, NodeRunner] | None = None,
         clock: Clock | None = None,
         parallel: int = _PARALLEL,
@@ -71,7 +72,12 @@ class WorkflowLane:
         self._clock, self._parallel = clock or SystemClock(), parallel
         self._caller = Caller(proxy, self._clock, runners or {})
         self._writer = Writer(
-            transactions, wakeups, lifecycle, billing, settings.lease_seconds, worker
+            transactions,
+            wakeups,
+            lifecycle,
+            billing,
+            settings.lease_seconds,
+            worker or worker_name(),
         )
         self._plans = Plans(also=check_supported)
         self._runs: dict[UUID, Run] = {}

@@ -115,4 +115,6 @@ class Question:
     title: str
     form: Mapping[str, Any]
     asked_at: datetime
-    expires_at: datetime | None
+    expires_at: datetime | None = None
+    answered_at: datetime | None = None
+    is_late: bool | None = None

@@ -23,6 +23,7 @@ from app.orchestration.workflow.running.records import (
     Note,
     OpenWait,
     Park,
+    Question,
     Stored,
 )
 from app.orchestration.workflow.steps import StepResult
@@ -139,6 +140,21 @@ for update
 """
 
 
+_QUESTION = """
+select w.job_id, w.path, w.user_id, w.title, w.form, w.since as asked_at, w.due_at as expires_at,
+  w.answered_at, w.due_at <= clock_timestamp() as is_late
+from app.job_waits w
+"""
+
+_OPEN = f"""
+{_QUESTION} join app.job_queue q using (job_id)
+where w.user_id = :user and w.title is not null and w.answered_at is null
+  and (cast(:job as uuid) is null or w.job_id = :job)
+  and (w.due_at is null or w.due_at > clock_timestamp())
+order by w.job_id, w.path limit :limit
+"""
+
+
 async def save_steps(
     uow: UnitOfWork, steps: Sequence[tuple[Lease, Sequence[EndedStep]]]
 ) -> set[UUID]:
@@ -249,6 +265,62 @@ async def hold(uow: UnitOfWork, job_id: UUID, attempt: int) -> bool:
         {"job": job_id, "attempt": attempt},
     )
     return rows.one_or_none() is not None
+
+
+async def question(uow: UnitOfWork, job_id: UUID, path: str, user_id: UUID) -> Question | None:
+    """A question of a user, open or not."""
+    rows = await uow.execute(
+        f"{_QUESTION} where w.job_id = :job and w.path = :path and w.user_id = :user"
+        " and w.title is not null",
+        {"job": job_id, "path": path, "user": user_id},
+    )
+    row = rows.mappings().one_or_none()
+    return None if row is None else Question(**row)
+
+
+async def open_questions(
+    uow: UnitOfWork, user_id: UUID, job_id: UUID | None, limit: int
+) -> list[Question]:
+    """What a user's living jobs wait to be answered, the oldest first."""
+    rows = await uow.execute(
+        _OPEN,
+        {"user": user_id, "job": job_id, "limit": limit},
+    )
+    return [Question(**row) for row in rows.mappings()]
+
+
+async def lock_job(uow: UnitOfWork, job_id: UUID, user_id: UUID) -> bool:
+    """Lock a user's job against being parked or ended; whether it lives."""
+    rows = await uow.execute(
+        "select 1 from app.job_queue where job_id = :job and user_id = :user for update",
+        {"job": job_id, "user": user_id},
+    )
+    return rows.one_or_none() is not None
+
+
+async def answer(uow: UnitOfWork, job_id: UUID, path: str, by: UUID, value: Any) -> bool:
+    """Answer an open question once, before it expires; the caller holds the job's lock.
+
+    A parked job is due at once.
+    """
+    rows = await uow.execute(
+        """
+        update app.job_waits set answer = cast(:answer as jsonb), answered_at = clock_timestamp(),
+          answered_by = :by
+        where job_id = :job and path = :path and title is not null and answered_at is null
+          and (due_at is null or due_at > clock_timestamp())
+        returning job_id
+        """,
+        {"job": job_id, "path": path, "by": by, "answer": orjson.dumps(value).decode()},
+    )
+    if rows.one_or_none() is None:
+        return False
+    await uow.execute(
+        "update app.job_queue set run_at = now() where job_id = :job and lease_until is null"
+        " and place is null",
+        {"job": job_id},
+    )
+    return True
 
 
 async def _save(uow: UnitOfWork, sql: str, rows: list[dict[str, Any]]) -> set[UUID]:
