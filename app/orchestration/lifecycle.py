@@ -12,6 +12,7 @@ from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.admission import Admission, OpenAdmission
+from app.orchestration.operations import bury
 from app.orchestration.records import store as records
 from app.orchestration.types import End, Ended, JobView, Lease, Outcome
 from app.orchestration.usage import closings
@@ -99,6 +100,10 @@ class Lifecycle:
         return done
 
     async def _pass_on(self, uow: UnitOfWork, ended: Sequence[Ended], held: list[End]) -> None:
+        if any(end.status == "Dead" for end in held):
+            hooks = {one.job_id: one.webhook_id for one in ended}
+            # Before the limits are released: a dead letter remembers them.
+            await bury(uow, [(e, hooks[e.lease.job_id]) for e in held if e.status == "Dead"])
         if limited := [one.job_id for one in ended if one.is_limited]:
             await self._admission.release(uow, limited)
         if self._announce is not None and any(one.webhook_id for one in ended):

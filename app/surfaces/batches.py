@@ -11,12 +11,10 @@ from pydantic import ValidationError as SchemaError
 
 from app.kernel.errors import AppError
 from app.surfaces.payloads import IdempotencyKey, Payload, check_json, misfit
+from app.surfaces.terms import LimitKey, Priority, RunAt, Webhook
 
 MAX_JOBS = 1000
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Priority = Annotated[
-    int, Field(ge=-100, le=100, description="Jobs with more of it run first; 0 is usual.")
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,9 @@ class ToolJob:
         IdempotencyKey | None, Field(description="A repeated job with it is not run again.")
     ] = None
     priority: Priority = 0
+    run_at: RunAt = None
+    limit_key: LimitKey = None
+    webhook: Webhook = None
 
 
 _JOBS = TypeAdapter(list[ToolJob])

@@ -12,13 +12,19 @@ from app.orchestration import JobEvent, JobView, Submitted
 from app.registry import Tool
 from app.storage import StoredFile
 from app.surfaces.batches import Batch, ToolJob
+from app.surfaces.charging import BY_OUTCOME, Charging, quote
 from app.surfaces.context import Access, owned
+from app.surfaces.deadletters import PutAside
 from app.surfaces.files import Files
+from app.surfaces.queues import Operating
+from app.surfaces.scheduling import Scheduling
 from app.surfaces.services import Services
 from app.surfaces.submission import Submission
+from app.surfaces.terms import USUAL, Terms
 from app.surfaces.toolcalls import ToolCalls
 from app.surfaces.tooljobs import ToolJobs
 from app.surfaces.views import BatchResult, Event, JobOut, JobPage, Trace
+from app.surfaces.workflows import Workflows
 
 MAX_SEQ = 2**31 - 1
 PAGE = 500
@@ -32,8 +38,12 @@ class Operations:
         self.access = Access(services.database, services.auth)
         self.files = Files(services, self.access)
         self.calls = ToolCalls(services, self.access)
+        self.schedules = Scheduling(services, self.access)
+        self.dead_letters = PutAside(services, self.access)
+        self.queues = Operating(services, self.access)
         self._submission = Submission(services, self.access, self.files)
         self._tool_jobs = ToolJobs(services, self.access)
+        self.workflows = Workflows(services, self.access)
 
     async def wallet(self, principal: Principal) -> Wallet:
         """The principal's credits."""
@@ -42,7 +52,11 @@ class Operations:
             return await self.services.billing.wallet(uow, principal.owner)
 
     async def quote(
-        self, principal: Principal, kind: Literal["template", "tool"], name: str
+        self,
+        principal: Principal,
+        kind: Literal["template", "tool"],
+        name: str,
+        charging: Charging = BY_OUTCOME,
     ) -> Quote:
         """The price of a template or tool, by its full name."""
         if kind == "template":
@@ -50,7 +64,7 @@ class Operations:
         else:
             name = self.services.registry.snapshot().resolve(name).full_name
         async with self.access.write(principal) as uow:
-            return await self.services.billing.quote(uow, kind, name)
+            return await quote(self.services.billing, uow, kind, name, charging)
 
     def tools(self, principal: Principal) -> list[Tool]:
         """The tools this principal may call; none without the scope."""
@@ -63,11 +77,10 @@ class Operations:
         principal: Principal,
         template: str,
         raw: Mapping[str, Any],
-        idempotency_key: str | None = None,
-        priority: int = 0,
+        terms: Terms = USUAL,
     ) -> Submitted:
         """Check the input, store its inline files, hold the price and queue the job, or nothing."""
-        return await self._submission.submit(principal, template, raw, idempotency_key, priority)
+        return await self._submission.submit(principal, template, raw, terms)
 
     async def submit_tool(self, principal: Principal, job: ToolJob) -> Submitted:
         """Check one tool job, hold its price and queue it, or nothing."""

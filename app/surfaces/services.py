@@ -1,6 +1,8 @@
 """What the doors stand on: every module's facade, made once by the wiring and handed in whole."""
 
 from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
 
 from app.agents import Templates
 from app.auth import Auth
@@ -14,6 +16,14 @@ from app.proxy import ToolProxy
 from app.registry import Registry
 from app.sandbox import Sandbox
 from app.storage import Storage
+
+
+class NamesLimits(Protocol):
+    """Says which limits a job counts against; `invalid_input` for a key that cannot be one."""
+
+    def names_for(
+        self, user_id: UUID, *, tool: str | None = None, key: str | None = None
+    ) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -34,3 +44,8 @@ class Services:
     templates: Templates
     worker: Worker | None
     metrics: Metrics
+    limits: NamesLimits | None = None
+
+    def limit_names(self, user_id: UUID, tool: str | None, key: str | None) -> tuple[str, ...]:
+        """The limits a job of that tool and key counts against."""
+        return () if self.limits is None else self.limits.names_for(user_id, tool=tool, key=key)

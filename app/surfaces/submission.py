@@ -6,16 +6,19 @@ from typing import Any
 from uuid import UUID
 
 from app.agents import TaskTemplate
+from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal, Scope
 from app.kernel.uow import UnitOfWork
 from app.orchestration import JobRequest, Submitted
 from app.storage import Blob
+from app.surfaces.charging import quote
 from app.surfaces.context import Access
 from app.surfaces.files import Files
 from app.surfaces.inputs import InlineFile, Path, file_ids, prepare, put
 from app.surfaces.payloads import check_json, pointer
 from app.surfaces.services import Services
+from app.surfaces.terms import USUAL, Terms, check_run_at
 
 
 @dataclass(frozen=True)
@@ -43,24 +46,41 @@ class Submission:
         self._services = services
         self._access = access
         self._files = files
+        self._clock = SystemClock()
 
     async def submit(
         self,
         principal: Principal,
         name: str,
         raw: Mapping[str, Any],
-        key: str | None,
-        priority: int = 0,
+        terms: Terms = USUAL,
     ) -> Submitted:
-        """Queue a task of the template `name`; `key` makes a repeated request give the same job."""
+        """Queue a task of the template `name`; its key makes a repeated request the same job."""
+        check_run_at(terms.run_at, self._clock.now())
+        task = await self._accept(principal, name, raw)
+        async with self._access.write(principal) as uow:
+            request = await self._request(uow, principal, task, terms)
+            return await self._services.jobs.submit(uow, request)
+
+    async def keep(self, principal: Principal, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The input of a task that will run later: checked, its inline files stored as files."""
+        task = await self._accept(principal, name, raw)
+        async with self._access.write(principal) as uow:
+            await self._attach(uow, principal, task)
+        return task.value
+
+    async def prepare(
+        self, principal: Principal, name: str, raw: Mapping[str, Any], terms: Terms = USUAL
+    ) -> JobRequest:
+        """A task checked and priced, to be queued by the caller."""
+        task = await self._accept(principal, name, raw)
+        async with self._access.write(principal) as uow:
+            return await self._request(uow, principal, task, terms)
+
+    async def _accept(self, principal: Principal, name: str, raw: Mapping[str, Any]) -> _Task:
         principal.require(Scope.JOBS)
         check_json(raw)
-        task = await self._accept(principal, self._services.templates.get(name), raw)
-        return await self._queue(principal, task, key, priority)
-
-    async def _accept(
-        self, principal: Principal, template: TaskTemplate, raw: Mapping[str, Any]
-    ) -> _Task:
+        template = self._services.templates.get(name)
         schema = template.input_schema()
         prepared = prepare(schema, raw)
         value = template.validate(prepared.value)
@@ -81,22 +101,24 @@ class Submission:
                 except AppError as error:
                     raise _no_file(error, path, file_id) from error
 
-    async def _queue(
-        self, principal: Principal, task: _Task, key: str | None, priority: int
-    ) -> Submitted:
-        async with self._access.write(principal) as uow:
-            price = await self._services.billing.quote(uow, "template", task.template.name)
-            await self._attach(uow, principal, task)
-            request = JobRequest(
-                user_id=principal.owner,
-                project_id=principal.project_id,
-                kind="task",
-                definition=task.definition(),
-                idempotency_key=key,
-                price=price,
-                priority=priority,
-            )
-            return await self._services.jobs.submit(uow, request)
+    async def _request(
+        self, uow: UnitOfWork, principal: Principal, task: _Task, terms: Terms
+    ) -> JobRequest:
+        billing, charging = self._services.billing, terms.charging
+        price = await quote(billing, uow, "template", task.template.name, charging)
+        await self._attach(uow, principal, task)
+        return JobRequest(
+            user_id=principal.owner,
+            project_id=principal.project_id,
+            kind="task",
+            definition=task.definition() | charging.noted(),
+            price=price,
+            idempotency_key=terms.idempotency_key,
+            priority=terms.priority,
+            run_at=terms.run_at,
+            limit_names=self._services.limit_names(principal.owner, None, terms.limit_key),
+            webhook_id=terms.webhook,
+        )
 
     async def _attach(self, uow: UnitOfWork, principal: Principal, task: _Task) -> None:
         # One order of locks for all: equal inline files are one row (so that a repeated request

@@ -1,8 +1,10 @@
 """From tool jobs as asked for to queued ones: all that needs no database first, then the intake."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from app.billing import Quote
+from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError
 from app.kernel.principal import Principal, Scope
 from app.orchestration import JobRequest, Submitted
@@ -10,6 +12,7 @@ from app.registry import Snapshot, Tool
 from app.surfaces.batches import ToolJob
 from app.surfaces.context import Access
 from app.surfaces.services import Services
+from app.surfaces.terms import check_run_at
 from app.surfaces.toolprices import ToolPrices
 
 Offers = Mapping[str, tuple[Tool, Quote] | AppError]
@@ -21,6 +24,7 @@ class ToolJobs:
     def __init__(self, services: Services, access: Access) -> None:
         self._services = services
         self._prices = ToolPrices(services, access)
+        self._clock = SystemClock()
 
     async def submit(self, principal: Principal, job: ToolJob) -> Submitted:
         """Queue one job, or raise why not."""
@@ -37,15 +41,28 @@ class ToolJobs:
         Raises `forbidden` for all of them, and `hub_unavailable` if it is not known what became
         of them: then only jobs with an idempotency key can be sent again safely.
         """
+        asked = await self.prepare_many(principal, jobs)
+        requests = [one for one in asked if isinstance(one, JobRequest)]
+        made = iter(await self._services.intake.submit_many(requests))
+        return [next(made) if isinstance(one, JobRequest) else one for one in asked]
+
+    async def prepare(self, principal: Principal, job: ToolJob) -> JobRequest:
+        """One job checked and priced, to be queued by the caller; or raise why not."""
+        (request,) = await self.prepare_many(principal, [job])
+        if isinstance(request, AppError):
+            raise request
+        return request
+
+    async def prepare_many(
+        self, principal: Principal, jobs: Sequence[ToolJob | AppError]
+    ) -> list[JobRequest | AppError]:
+        """Jobs checked and priced, each for itself."""
         # The worker calls the tool in the user's name, so the key must be one that may.
         principal.require(Scope.JOBS)
         principal.require(Scope.TOOLS)
         names = {job.tool for job in jobs if isinstance(job, ToolJob)}
-        offers = await self._offers(principal, names)
-        asked = [self._request(principal, job, offers) for job in jobs]
-        requests = [one for one in asked if isinstance(one, JobRequest)]
-        made = iter(await self._services.intake.submit_many(requests))
-        return [next(made) if isinstance(one, JobRequest) else one for one in asked]
+        offers, now = await self._offers(principal, names), self._clock.now()
+        return [self._request(principal, job, offers, now) for job in jobs]
 
     async def _offers(self, principal: Principal, names: Collection[str]) -> Offers:
         snapshot = self._services.registry.snapshot()
@@ -58,7 +75,7 @@ class ToolJobs:
         }
 
     def _request(
-        self, principal: Principal, job: ToolJob | AppError, offers: Offers
+        self, principal: Principal, job: ToolJob | AppError, offers: Offers, now: datetime
     ) -> JobRequest | AppError:
         if isinstance(job, AppError):
             return job
@@ -68,6 +85,8 @@ class ToolJobs:
         tool, price = offer
         try:
             self._services.proxy.check(tool, job.arguments)
+            check_run_at(job.run_at, now)
+            names = self._services.limit_names(principal.owner, tool.full_name, job.limit_key)
         except AppError as error:
             return error
         return JobRequest(
@@ -78,6 +97,9 @@ class ToolJobs:
             price=price,
             idempotency_key=job.idempotency_key,
             priority=job.priority,
+            run_at=job.run_at,
+            limit_names=names,
+            webhook_id=job.webhook,
         )
 
 

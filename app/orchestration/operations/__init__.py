@@ -2,6 +2,7 @@
 
 from app.orchestration.operations.cron import Cron
 from app.orchestration.operations.deadletters import DeadLetters, bury
+from app.orchestration.operations.queues import Queue, Queues, QueueState
 from app.orchestration.operations.scheduler import Scheduler
 from app.orchestration.operations.schedules import Schedules, preview
 from app.orchestration.operations.types import (
@@ -19,6 +20,9 @@ __all__ = [
     "DeadLetters",
     "MakesJob",
     "Moment",
+    "Queue",
+    "QueueState",
+    "Queues",
     "Redriven",
     "Schedule",
     "ScheduleSpec",

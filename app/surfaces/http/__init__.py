@@ -7,13 +7,17 @@ from app.kernel.settings import Settings
 from app.surfaces.http import (
     account,
     catalog,
+    deadletters,
     errors,
     files,
     health,
     jobs,
     middleware,
     openapi,
+    queues,
+    schedules,
     stream,
+    workflows,
 )
 from app.surfaces.http.dependencies import PREFIX
 from app.surfaces.operations import Operations
@@ -46,7 +50,18 @@ def install(app: FastAPI, operations: Operations) -> None:
     errors.install(app)
     openapi.install(app)
     # Routes are tried in this order, and most requests are about jobs.
-    for module in (jobs, stream, account, catalog, files, health):
+    for module in (
+        jobs,
+        stream,
+        schedules,
+        deadletters,
+        queues,
+        workflows,
+        account,
+        catalog,
+        files,
+        health,
+    ):
         app.include_router(module.router, responses=openapi.RESPONSES)
     _wrap(app, operations, settings)
 
@@ -64,7 +79,7 @@ def _wrap(app: FastAPI, operations: Operations, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=_CORS_HEADERS,
             expose_headers=_EXPOSED,
         )

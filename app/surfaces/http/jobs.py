@@ -1,54 +1,35 @@
 """Routes of jobs: submit, look, cancel, trace, files."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated
 from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime
 
 from app.kernel.errors import AppError, Code
-from app.surfaces.batches import Batch, Name, Priority, ToolJob
+from app.surfaces.asked import Asked
+from app.surfaces.batches import Batch, ToolJob
+from app.surfaces.charging import BillingMode, Charging, MaxCredits
 from app.surfaces.http.dependencies import PREFIX, Caller, Idempotency, Ops, base_url
 from app.surfaces.operations import MAX_SEQ, PAGE
-from app.surfaces.payloads import Payload, Text
+from app.surfaces.payloads import Text
+from app.surfaces.terms import LimitKey, Priority, RunAt, Terms, Webhook
 from app.surfaces.views import BatchOut, JobOut, JobPage, JobStatus, LinkedFile, Trace, View
 
 router = APIRouter(prefix=PREFIX, tags=["jobs"])
 AfterSeq = Annotated[int, Query(ge=0, le=MAX_SEQ, description="The last event already seen.")]
 
 
-class JobIn(Payload):
-    """What to run: a template with its input, or one tool with its arguments.
+class JobIn(Asked):
+    """What to run and how to queue it."""
 
-    A file in a template's input is a `file_id` or `{text, name}`.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["template", "input"]}, {"required": ["tool"]}]}
-    )
-    template: Name | None = None
-    input: dict[str, Any] | None = None
-    tool: Annotated[Name | None, Field(description="A tool's full name.")] = None
-    arguments: dict[str, Any] | None = None
     priority: Priority = 0
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.template is None) == (self.tool is None):
-            raise _misfit("", "A job is a template with its input, or a tool with its arguments")
-        if self.template is not None and self.input is None:
-            raise _misfit("/input", "A template needs its input")
-        if self.template is None and self.input is not None:
-            raise _misfit("/input", "A tool takes `arguments`, not `input`")
-        if self.tool is None and self.arguments is not None:
-            raise _misfit("/arguments", "A template takes `input`, not `arguments`")
-        return self
-
-
-def _misfit(where: str, why: str) -> AppError:
-    hint = "Give {template, input} or {tool, arguments}."
-    return AppError(Code.INVALID_INPUT, f"{why}.", hint=hint, details={"pointer": where})
+    run_at: RunAt = None
+    limit_key: LimitKey = None
+    webhook: Webhook = None
+    billing: BillingMode = "outcome"
+    max_credits: MaxCredits = None
 
 
 class FilesOut(View):
@@ -65,13 +46,16 @@ class FilesOut(View):
 )
 async def submit(ops: Ops, caller: Caller, body: JobIn, key: Idempotency = None) -> Response:
     """Hold the price and queue a job; 200 instead of 201 if the idempotency key was used."""
+    terms = (key, body.priority, body.run_at, body.limit_key, body.webhook)
+    charging = Charging.of(body.billing, body.max_credits)
     if body.tool is not None:
-        job = ToolJob(body.tool, body.arguments or {}, key, body.priority)
+        charging.refuse_usage()
+        job = ToolJob(body.tool, body.arguments or {}, *terms)
         submitted = await ops.submit_tool(caller, job)
     else:
         assert body.template is not None
         given = body.input or {}
-        submitted = await ops.submit_task(caller, body.template, given, key, body.priority)
+        submitted = await ops.submit_task(caller, body.template, given, Terms(*terms, charging))
     return Response(
         JobOut.of(submitted.job).model_dump_json(),
         status_code=201 if submitted.is_new else 200,

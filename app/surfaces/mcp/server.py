@@ -13,9 +13,12 @@ from app.surfaces.mcp.billing import BillingTools
 from app.surfaces.mcp.calls import Call, Context
 from app.surfaces.mcp.jobs import JobTools
 from app.surfaces.mcp.owntools import OwnTools
+from app.surfaces.mcp.queues import QueueTools
 from app.surfaces.mcp.resources import TEMPLATES, Resources
 from app.surfaces.mcp.results import Result, failure, guarded, guarded_tool
+from app.surfaces.mcp.schedules import ScheduleTools
 from app.surfaces.mcp.tasks import TaskTools
+from app.surfaces.mcp.workflows import WorkflowTools
 from app.surfaces.operations import Operations
 
 _INSTRUCTIONS = (
@@ -32,7 +35,14 @@ class Handlers:
 
     def __init__(self, operations: Operations) -> None:
         self._ops = operations
-        families = (TaskTools(operations), JobTools(operations), BillingTools(operations))
+        families = (
+            TaskTools(operations),
+            JobTools(operations),
+            ScheduleTools(operations),
+            QueueTools(operations),
+            WorkflowTools(operations),
+            BillingTools(operations),
+        )
         self._own = OwnTools([tool for family in families for tool in family.tools()])
         self._resources = Resources(operations)
 

@@ -8,11 +8,13 @@ from pydantic import Field
 
 from app.kernel.principal import Scope
 from app.orchestration import JobView
+from app.surfaces.charging import BillingMode, Charging, MaxCredits
 from app.surfaces.mcp.calls import Call, sentence
 from app.surfaces.mcp.owntools import OwnTool
 from app.surfaces.mcp.results import Result, answer
 from app.surfaces.operations import MAX_SEQ, Operations
 from app.surfaces.payloads import IdempotencyKey, Payload, Text
+from app.surfaces.terms import LimitKey, Priority, RunAt, Terms, Webhook
 from app.surfaces.views import Event, JobOut, JobWithFiles, TemplateOut, Trace, View
 
 _Timeout = Annotated[
@@ -35,7 +37,18 @@ class RunTask(Payload):
     idempotency_key: Annotated[
         IdempotencyKey | None, Field(description="A repeated request with it is not run again.")
     ] = None
+    priority: Priority = 0
+    run_at: RunAt = None
+    limit_key: LimitKey = None
+    webhook: Webhook = None
+    billing: BillingMode = "outcome"
+    max_credits: MaxCredits = None
     timeout_s: _Timeout = 3600.0
+
+    def terms(self) -> Terms:
+        """How the run is queued."""
+        queued = (self.idempotency_key, self.priority, self.run_at, self.limit_key, self.webhook)
+        return Terms(*queued, Charging.of(self.billing, self.max_credits))
 
 
 class StreamTrace(Payload):
@@ -89,7 +102,7 @@ class TaskTools:
     async def run(self, call: Call, given: RunTask) -> Result:
         """Submit, durable before anything else; then, if asked, wait and report progress."""
         submitted = await self._ops.submit_task(
-            call.principal, given.template, given.input, given.idempotency_key
+            call.principal, given.template, given.input, given.terms()
         )
         job = submitted.job
         if not given.wait:

@@ -121,6 +121,12 @@ class DeadLetters:
 def _request(row: Any) -> JobRequest | AppError:
     if row.definition is None:
         return AppError(Code.NOT_FOUND, f"Job {row.job_id} is no longer kept.")
+    if row.definition.get("billing") == "usage":
+        return AppError(
+            Code.CONFLICT,
+            f"Job {row.job_id} was quoted by what it uses; it is not queued again by itself.",
+            hint="Submit it anew, at the rates of today.",
+        )
     return JobRequest(
         user_id=row.user_id,
         kind=row.kind,
@@ -130,6 +136,8 @@ def _request(row: Any) -> JobRequest | AppError:
         project_id=row.project_id,
         idempotency_key=key_of(row.job_id),
         priority=row.priority,
+        limit_names=tuple(row.limit_names),
+        webhook_id=row.webhook_id,
     )
 
 

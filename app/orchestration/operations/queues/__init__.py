@@ -1,0 +1,5 @@
+"""The queue as a whole: its depth, and its pauses."""
+
+from app.orchestration.operations.queues.service import Queue, Queues, QueueState
+
+__all__ = ["Queue", "QueueState", "Queues"]
