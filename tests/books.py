@@ -76,7 +76,7 @@ summed as (
   group by 1)
 select 'an account in usage mode does not agree with its holds', job_id::text
 from app.usage_account a full join summed s using (job_id)
-where a.job_id is null or a.held_micro <> s.held or a.held_micro > a.cap_micro
+where a.job_id is null or a.held_micro is distinct from s.held or a.held_micro > a.cap_micro
    or s.captured > a.held_micro or s.still not in (0, s.holds)
 """
 

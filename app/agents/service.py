@@ -95,6 +95,6 @@ def _failure(state: RunState) -> AppError:
     return AppError(
         Code.CHECK_FAILED,
         f"The evaluator refused {state['attempt']} tries. The last one: {reasons}.",
-        hint="Nothing was charged. The trace shows each check with its figures.",
+        hint="The trace shows each check with its figures.",
         details=details,
     )

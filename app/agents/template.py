@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from app.agents.types import JSON, ComputeStep, EvaluateStep, PlanStep, ReportStep, RetrieveStep
+from app.billing import UsageRate
 from app.kernel.errors import AppError, Code
 
 
@@ -14,7 +15,8 @@ from app.kernel.errors import AppError, Code
 class TaskTemplate:
     """Drives the five roles without a model. `price_micro` is charged if the evaluator agrees.
 
-    `policies` are the coder's ways of working, one per attempt; the last one is repeated.
+    With `usage_rates` a run may be charged for what it uses instead. `policies` are the coder's
+    ways of working, one per attempt; the last one is repeated.
     """
 
     name: str
@@ -29,6 +31,7 @@ class TaskTemplate:
     compute: ComputeStep
     evaluate: EvaluateStep
     report: ReportStep
+    usage_rates: tuple[UsageRate, ...] = ()
 
     def validate(self, raw: Mapping[str, Any]) -> JSON:
         """The input with its defaults, as JSON.

@@ -21,7 +21,6 @@ from app.billing.usage import store as usage_store
 from app.kernel.errors import AppError, Code
 from app.kernel.uow import UnitOfWork
 
-_AUDIT_PAGE = 1000
 Living = Callable[[UnitOfWork, set[UUID]], Awaitable[set[UUID]]]
 
 
@@ -202,18 +201,6 @@ class Billing:
         if rows:
             await store.insert_usage(uow, rows)
 
-    async def holders(self, uow: UnitOfWork, after: UUID | None, limit: int) -> list[UUID]:
-        """Users with a wallet, by id, beyond `after`."""
-        return await books.holders(uow, after, limit)
-
     async def audit(self, uow: UnitOfWork, *, most: int = 100) -> list[Discrepancy]:
-        """Where the ledger does not agree with itself; `most` places at most.
-
-        Reads users by the page: a page is one statement, so the ledger may move meanwhile.
-        """
-        found = await books.without_wallet(uow, most)
-        after: UUID | None = None
-        while len(found) < most and (users := await books.holders(uow, after, _AUDIT_PAGE)):
-            found += await books.off_books(uow, users, most - len(found))
-            after = users[-1]
-        return found[:most]
+        """Where the ledger does not agree with itself, at one moment; `most` places at most."""
+        return await books.off_books(uow, most)

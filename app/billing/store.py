@@ -18,20 +18,24 @@ locked as materialized (
   where user_id in (select user_id from asked) order by user_id for update)
 """
 
+# Wallets and holds go through one window instead of a join: a wallet is its user's first row,
+# and a hold is placed where the sum so far is not below nothing.
 _HOLD = f"""
-with asked as (
+with asked as materialized (
   select * from unnest($1::text::uuid[], $2::text::uuid[], $3::text::bigint[],
     $4::text::double precision[]) with ordinality as a(hold_id, user_id, amount, lifetime, place)
   where not exists (select 1 from app.hold h where h.hold_id = a.hold_id)),
 {_LOCK},
 ranked as (
-  select asked.*, available_micro,
-    sum(amount) over (partition by user_id order by place) as running
-  from asked join locked using (user_id)),
+  select *, sum(moved) over (partition by user_id order by place) as remaining
+  from (
+    select null::uuid as hold_id, user_id, available_micro as moved, null::float8 as lifetime,
+      0 as place from locked
+    union all select hold_id, user_id, -amount, lifetime, place from asked) as mixed),
 placed as (
   insert into app.hold (hold_id, user_id, amount_micro, expires_at)
-  select hold_id, user_id, amount, now() + make_interval(secs => lifetime)
-  from ranked where running <= available_micro
+  select hold_id, user_id, -moved, now() + make_interval(secs => lifetime)
+  from ranked where hold_id is not null and remaining >= 0
   returning hold_id, user_id, amount_micro),
 moved as (
   update app.wallet w
@@ -41,8 +45,9 @@ moved as (
 select hold_id from placed
 """
 
+# Reading the count takes the locks before the first row is written.
 _SETTLE = f"""
-with asked as (
+with asked as materialized (
   select h.hold_id, h.user_id, h.amount_micro, a.kind, a.captured, a.usage
   from json_to_recordset($1::json) as a(hold_id uuid, kind text, captured bigint, usage jsonb)
   join app.hold h using (hold_id)
@@ -51,7 +56,7 @@ with asked as (
 ended as (
   insert into app.settlement (hold_id, user_id, kind, captured_micro, released_micro, usage)
   select hold_id, user_id, kind, captured, amount_micro - captured, usage
-  from asked join locked using (user_id)
+  from asked where (select count(*) from locked) is not null
   on conflict (hold_id) do nothing
   returning hold_id, user_id, captured_micro, released_micro),
 moved as (

@@ -1,5 +1,7 @@
 """What a tool call of a job used, as the meter records it."""
 
+import math
+
 from app.billing import Usage
 from app.kernel.ids import new_id
 from app.orchestration.types import JobView
@@ -13,12 +15,16 @@ def usage_of(job: JobView, name: str, key: str, result: ToolResult) -> Usage:
         "bytes_in": result.usage.bytes_in,
         "bytes_out": result.usage.bytes_out,
     }
+    is_sandbox = name.startswith("sandbox.")
+    spent = (result.structured or {}).get("usage") if is_sandbox else None
+    if isinstance(spent, dict):
+        quantities["cpu_ms"] = math.ceil(spent.get("cpu_s", 0) * 1000)
     return Usage(
         new_id(),
         job.user_id,
         job.job_id,
         key,
-        "sandbox" if name.startswith("sandbox.") else "tool",
+        "sandbox" if is_sandbox else "tool",
         name,
         quantities,
     )

@@ -6,6 +6,15 @@ from app.agents.knockout.inputs import KnockoutInput
 from app.agents.knockout.preparation import plan, retrieve
 from app.agents.knockout.report import VERSION, report
 from app.agents.template import TaskTemplate
+from app.billing import UsageRate
+
+# A run makes some twenty calls; one whose first tries are refused, three times as many.
+_RATES = (
+    UsageRate("tool", "*", "calls", 1, 100_000, 17, 60),
+    UsageRate("tool", "*", "bytes_out", 1_000_000, 200_000, 100_000, 2_000_000),
+    UsageRate("sandbox", "*", "calls", 1, 50_000, 1, 3),
+    UsageRate("sandbox", "*", "cpu_ms", 1000, 20_000, 0, 60_000),
+)
 
 CRISPR_KNOCKOUT = TaskTemplate(
     name="crispr_knockout",
@@ -24,4 +33,5 @@ CRISPR_KNOCKOUT = TaskTemplate(
     compute=compute,
     evaluate=evaluate,
     report=report,
+    usage_rates=_RATES,
 )

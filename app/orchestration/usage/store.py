@@ -10,7 +10,7 @@ _STRAY = """
 select h.hold_id as id, h.user_id
 from app.hold h
 left join app.job_hold l on l.hold_id = h.hold_id
-where h.user_id = any(:users) and h.expires_at is null
+where h.expires_at is null
   and not exists (select 1 from app.settlement s where s.hold_id = h.hold_id)
   and not exists (select 1 from app.job_queue q where q.job_id = coalesce(l.job_id, h.hold_id))
 order by 1 limit :limit
@@ -19,7 +19,7 @@ order by 1 limit :limit
 _UNHELD = """
 select q.job_id as id, q.user_id
 from app.job_queue q
-where q.user_id = any(:users) and not exists (
+where not exists (
   select 1 from app.hold h where h.hold_id = q.job_id and h.user_id = q.user_id
     and not exists (select 1 from app.settlement s where s.hold_id = h.hold_id))
 order by 1 limit :limit
@@ -34,17 +34,13 @@ async def living(uow: UnitOfWork, jobs: Collection[UUID]) -> set[UUID]:
     return {row.job_id for row in rows}
 
 
-async def stray_holds(
-    uow: UnitOfWork, users: Collection[UUID], limit: int
-) -> list[tuple[UUID, UUID]]:
-    """Open holds of users (hold, user) that no live job keeps."""
-    rows = await uow.execute(_STRAY, {"users": list(users), "limit": limit})
+async def stray_holds(uow: UnitOfWork, limit: int) -> list[tuple[UUID, UUID]]:
+    """Open holds (hold, user) that no live job keeps."""
+    rows = await uow.execute(_STRAY, {"limit": limit})
     return [(row.id, row.user_id) for row in rows]
 
 
-async def unheld_jobs(
-    uow: UnitOfWork, users: Collection[UUID], limit: int
-) -> list[tuple[UUID, UUID]]:
-    """Live jobs of users (job, user) without an open hold."""
-    rows = await uow.execute(_UNHELD, {"users": list(users), "limit": limit})
+async def unheld_jobs(uow: UnitOfWork, limit: int) -> list[tuple[UUID, UUID]]:
+    """Live jobs (job, user) without an open hold."""
+    rows = await uow.execute(_UNHELD, {"limit": limit})
     return [(row.id, row.user_id) for row in rows]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path
 from pydantic import Field
 
+from app.surfaces.charging import BillingMode, Charging, MaxCredits
 from app.surfaces.http.dependencies import PREFIX, Caller, Idempotency, Ops
 from app.surfaces.payloads import Payload, Text
 from app.surfaces.views import QuoteOut, TemplateOut, ToolAnswer, ToolOut, View
@@ -18,6 +19,8 @@ class QuoteIn(Payload):
 
     kind: Literal["template", "tool"]
     name: Annotated[str, Field(min_length=1, max_length=200)]
+    billing: BillingMode = "outcome"
+    max_credits: MaxCredits = None
 
 
 class CallIn(Payload):
@@ -52,8 +55,9 @@ async def show_template(ops: Ops, caller: Caller, name: Name) -> TemplateOut:
 
 @router.post("/quotes")
 async def quote(ops: Ops, caller: Caller, body: QuoteIn) -> QuoteOut:
-    """The price of one success."""
-    return QuoteOut.of(await ops.quote(caller, body.kind, body.name))
+    """The price of one success, or the estimate of a run in usage mode."""
+    charging = Charging.of(body.billing, body.max_credits)
+    return QuoteOut.of(await ops.quote(caller, body.kind, body.name, charging))
 
 
 @router.get("/tools")

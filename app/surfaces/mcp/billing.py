@@ -6,6 +6,7 @@ from pydantic import Field
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Scope
+from app.surfaces.charging import BillingMode, Charging, MaxCredits
 from app.surfaces.mcp.calls import Call
 from app.surfaces.mcp.owntools import OwnTool
 from app.surfaces.operations import Operations
@@ -18,6 +19,8 @@ class Quoted(Payload):
 
     template: Annotated[Text | None, Field(description="A task template's name.")] = None
     tool: Annotated[Text | None, Field(description="A tool's full name.")] = None
+    billing: BillingMode = "outcome"
+    max_credits: MaxCredits = None
 
 
 class NoArguments(Payload):
@@ -41,10 +44,12 @@ class BillingTools:
 
     async def quote(self, call: Call, given: Quoted) -> QuoteOut:
         """The price of a template or a tool."""
+        charging = Charging.of(given.billing, given.max_credits)
+        by, ops = call.principal, self._ops
         if given.template is not None and given.tool is None:
-            return QuoteOut.of(await self._ops.quote(call.principal, "template", given.template))
+            return QuoteOut.of(await ops.quote(by, "template", given.template, charging))
         if given.tool is not None and given.template is None:
-            return QuoteOut.of(await self._ops.quote(call.principal, "tool", given.tool))
+            return QuoteOut.of(await ops.quote(by, "tool", given.tool, charging))
         raise AppError(
             Code.INVALID_INPUT,
             "A quote is for a template or for a tool.",
@@ -56,5 +61,8 @@ class BillingTools:
         return WalletOut.of(await self._ops.wallet(call.principal))
 
 
-_QUOTE = "What one success of a task template, or one answered call of a tool, costs at most."
+_QUOTE = (
+    "What one success of a task template, or one answered call of a tool, costs at most; with"
+    " billing=usage the estimate of a run that is charged for what it uses."
+)
 _WALLET = "The caller's credits: free, held by runs, spent. In micro-credits (1 credit = 10^6)."
