@@ -65,14 +65,30 @@ class WalletOut(View):
         return cls.model_validate(wallet)
 
 
-class QuoteOut(View):
-    """What one success costs at most, in micro-credits; a failure costs nothing."""
+class RateOut(View):
+    """A price of usage: `amount_micro` for every `per_units` of a measured quantity."""
 
-    kind: Literal["template", "tool"]
+    kind: str
+    subject: str
+    unit: str
+    per_units: int
+    amount_micro: int
+
+
+class QuoteOut(View):
+    """What a run costs, in micro-credits: by outcome `amount_micro` if it succeeds and nothing if
+    it fails; in usage mode what it uses, up to `cap_micro`, of which `amount_micro` is held first.
+    """
+
+    kind: Literal["template", "tool", "workflow"]
     name: str
-    mode: Literal["outcome"]
+    mode: Literal["outcome", "usage"]
     amount_micro: int
     price_version: int
+    low_micro: int | None = Field(None, description="In usage mode: what a small run costs.")
+    high_micro: int | None = Field(None, description="In usage mode: what a large run costs.")
+    cap_micro: int | None = Field(None, description="In usage mode: what no run goes beyond.")
+    rates: list[RateOut] | None = None
 
     @classmethod
     def of(cls, quote: Quote) -> Self:
@@ -169,6 +185,27 @@ class LinkedFile(FileOut):
         return cls(**shown, uri=file_uri(file), url=link.url, expires=link.expires)
 
 
+class WorkflowRef(View):
+    """What a run of a workflow was made of; its definition is read with its steps."""
+
+    title: str | None
+    saved: dict[str, Any] | None = Field(description="`name` and `version`, if it was saved.")
+    billing: str
+    forked_from: UUID | None
+
+    @classmethod
+    def of(cls, definition: Mapping[str, Any]) -> Self | None:
+        """The view of a job's definition, if that is a workflow."""
+        if not isinstance(inner := definition.get("definition"), Mapping):
+            return None
+        return cls(
+            title=inner.get("title"),
+            saved=definition.get("saved"),
+            billing=definition.get("billing", "outcome"),
+            forked_from=definition.get("forked_from"),
+        )
+
+
 class JobOut(View):
     """A run: what was asked, where it stands, what it cost."""
 
@@ -179,10 +216,14 @@ class JobOut(View):
     project_id: UUID | None
     template: str | None = None
     template_version: int | str | None = None
-    input: dict[str, Any] | None = None
+    input: Any = None
     tool: str | None = Field(None, description="Of a job that is one tool call.")
     arguments: dict[str, Any] | None = None
-    price_micro: int = Field(description="Held for the run; the most it can cost.")
+    workflow: WorkflowRef | None = Field(None, description="Of a job that runs a workflow.")
+    billing: Literal["outcome", "usage"] = "outcome"
+    price_micro: int = Field(
+        description="Held at first; by outcome the price, in usage mode the high estimate."
+    )
     charged_micro: int | None = Field(description="What it cost; null until it has ended.")
     attempt: int
     start_time: datetime | None
@@ -200,10 +241,12 @@ class JobOut(View):
         definition: Mapping[str, Any] = job.definition
         return {name: getattr(job, name) for name in names.split()} | {
             "template": definition.get("template"),
+            "billing": definition.get("billing", "outcome"),
             "template_version": definition.get("version"),
             "input": definition.get("input"),
             "tool": definition.get("tool"),
             "arguments": definition.get("arguments"),
+            "workflow": WorkflowRef.of(definition),
         }
 
     @classmethod

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app.agents import Templates
+from app.agents import AgentNodes
 from app.auth import Auth
 from app.billing import Billing
 from app.kernel.clock import SystemClock
@@ -23,13 +23,14 @@ from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
 from app.main import create_app
 from app.orchestration import Intake, Jobs, Lifecycle, Worker
+from app.orchestration.workflow.running.lane import WorkflowLane
 from app.proxy import ToolCall, ToolProxy, ToolResult, Usage
 from app.registry import Registry
 from app.sandbox import Sandbox
 from app.storage import LocalBlobs, Storage
 from app.surfaces.listening import bind, listening
 from app.surfaces.services import Services
-from tests.surfaces.world import ECHO, EchoTask, World, catalogue, person
+from tests.surfaces.world import TEMPLATES, EchoTask, World, catalogue, person
 
 UPLOAD_LIMIT = 4096
 
@@ -82,6 +83,16 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
     proxy = PlayedProxy(registry, settings, clock)
     storage = Storage(LocalBlobs(tmp_path / "files"), clock, b"k" * 32, UPLOAD_LIMIT)
     lifecycle, task = Lifecycle(billing, storage, wakeups), EchoTask(storage)
+    lane = WorkflowLane(
+        transactions=database,
+        wakeups=wakeups,
+        lifecycle=lifecycle,
+        billing=billing,
+        proxy=proxy,
+        settings=settings,
+        worker="test",
+        runners={"agent": AgentNodes(TEMPLATES, storage)},
+    )
     worker = Worker(
         transactions=database,
         wakeups=wakeups,
@@ -91,6 +102,7 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
         handlers={"task": task},
         settings=settings,
         metrics=metrics,
+        lanes=[lane],
     )
     jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds)
     services = Services(
@@ -105,7 +117,7 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
         storage=storage,
         jobs=jobs,
         intake=Intake(jobs, database),
-        templates=Templates([ECHO]),
+        templates=TEMPLATES,
         worker=worker,
         metrics=metrics,
     )

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.agents import TaskTemplate
+from app.agents import TaskTemplate, Templates
+from app.agents.types import Check, Draft, Material, Plan, RenderedFile, Report
 from app.kernel.db import Database
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE, USER_SCOPES, Principal, Scope
@@ -21,6 +22,7 @@ from app.surfaces.services import Services
 CREDITS = 10_000_000
 TASK_PRICE = 2_000_000
 TOOL_PRICE = 10_000
+PICK_PRICE = 500_000
 FileId = Annotated[str, Field(json_schema_extra={"format": "file"})]
 
 
@@ -49,6 +51,54 @@ ECHO = TaskTemplate(
     evaluate=_unused,
     report=_unused,
 )
+
+
+class PickInput(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    numbers: list[int]
+
+
+class _Pick:
+    """A task whose roles need no tools: the first number below ten, written into a file."""
+
+    async def plan(self, _ctx: Any, _given: Any) -> Plan:
+        return Plan("Pick one.", ["1. Pick."], {})
+
+    async def retrieve(self, _ctx: Any, _state: Any) -> Material:
+        return Material("Nothing to gather.", {})
+
+    async def compute(self, _ctx: Any, state: Any, _refusals: Any) -> Draft:
+        found = [number for number in state["input"]["numbers"] if number < 10]
+        if not found:
+            why = {"code": "no_guide", "message": "No number is small.", "hint": "Give others."}
+            return Draft("None.", {}, why)
+        return Draft("Picked.", {"number": found[0]})
+
+    async def evaluate(self, _ctx: Any, state: Any) -> list[Check]:
+        return [Check("small", "passed", "It is small.", state["draft"])]
+
+    async def report(self, _ctx: Any, state: Any) -> Report:
+        number = state["draft"]["number"]
+        data = f"{number}\n".encode()
+        return Report("Wrote it.", {"number": number}, [RenderedFile("n.txt", "text/plain", data)])
+
+
+_PICK = _Pick()
+PICK = TaskTemplate(
+    name="pick",
+    title="Pick",
+    description="Picks a small number.",
+    version=2,
+    price_micro=PICK_PRICE,
+    input_model=PickInput,
+    policies=("plain",),
+    plan=_PICK.plan,
+    retrieve=_PICK.retrieve,
+    compute=_PICK.compute,
+    evaluate=_PICK.evaluate,
+    report=_PICK.report,
+)
+TEMPLATES = Templates([ECHO, PICK])
 
 
 class EchoTask:
@@ -134,7 +184,10 @@ async def catalogue(services: Services) -> None:
     async with services.database.begin(SERVICE) as uow:
         await services.registry.pin(uow, TOOLS, DEFINITIONS)
         await services.registry.refresh(uow)
-        await services.billing.publish_price(uow, "template", ECHO.name, ECHO.price_micro)
+        for template in TEMPLATES.all():
+            await services.billing.publish_price(
+                uow, "template", template.name, template.price_micro
+            )
         for one in DEFINITIONS:
             price = TOOLS.prices.of(one.name)
             await services.billing.publish_price(uow, "tool", one.full_name, price)

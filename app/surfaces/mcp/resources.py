@@ -9,7 +9,7 @@ import orjson
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Scope
-from app.orchestration import JobView
+from app.orchestration import JobView, definition_schema
 from app.storage import StoredFile
 from app.surfaces.mcp.calls import Call
 from app.surfaces.operations import PAGE, Operations
@@ -20,6 +20,8 @@ _JOBS_PER_PAGE = 20
 _READ_LIMIT = 8 * 2**20
 _REPORT = "report.md"
 _TEXTUAL = {"application/json", "image/svg+xml", "application/xml", "application/x-ndjson"}
+_SCHEMA_URI = "uaol://workflows/schema"
+_STEPS = 1000
 TEMPLATES = [
     {
         "uriTemplate": "uaol://jobs/{job_id}/files/{name}",
@@ -35,6 +37,18 @@ TEMPLATES = [
         "uriTemplate": "uaol://jobs/{job_id}/trace",
         "name": "job_trace",
         "description": "Every event of a run so far, as JSON.",
+        "mimeType": "application/json",
+    },
+    {
+        "uriTemplate": "uaol://jobs/{job_id}/steps",
+        "name": "job_steps",
+        "description": "The graph of a workflow's run and its steps with what they gave, as JSON.",
+        "mimeType": "application/json",
+    },
+    {
+        "uriTemplate": _SCHEMA_URI,
+        "name": "workflow_schema",
+        "description": "The JSON Schema of a workflow definition.",
         "mimeType": "application/json",
     },
 ]
@@ -62,6 +76,8 @@ class Resources:
 
     async def read(self, call: Call, uri: str) -> dict[str, Any]:
         """The contents of one resource; `not_found` for anything that is not the caller's."""
+        if uri == _SCHEMA_URI:
+            return _text(uri, "application/json", orjson.dumps(definition_schema()).decode())
         job_id, parts = _parse(uri)
         match parts:
             case ["files", name]:
@@ -70,8 +86,21 @@ class Resources:
                 return await self._report(call, uri, await self._ops.job(call.principal, job_id))
             case ["trace"]:
                 return _text(uri, "application/json", await self._trace(call, job_id))
+            case ["steps"]:
+                return await self._steps(call, uri, job_id)
             case _:
                 raise _missing(uri)
+
+    async def _steps(self, call: Call, uri: str, job_id: UUID) -> dict[str, Any]:
+        steps = await self._ops.workflows.steps(call.principal, job_id, limit=_STEPS)
+        body = steps.model_dump_json()
+        if len(body) > _READ_LIMIT:
+            raise AppError(
+                Code.PAYLOAD_TOO_LARGE,
+                "The steps are too many or too large for a resource.",
+                hint="Read them in pages with workflow.steps.",
+            )
+        return _text(uri, "application/json", body)
 
     async def _file(self, call: Call, uri: str, job_id: UUID, name: str) -> dict[str, Any]:
         for file in await self._ops.job_files(call.principal, job_id):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.orchestration.workflow import Plan, StepResult
 from app.orchestration.workflow.envelope import Envelope
 from app.orchestration.workflow.pricing import (
+    ANY_INPUT,
     bound_micro,
     charge_micro,
     cost_micro,
@@ -69,6 +70,11 @@ def test_every_kind_of_node_has_its_price() -> None:
 def test_a_map_counts_as_often_as_can_be_known(over: Any, given_input: Any, times: int) -> None:
     nodes = {"a": a(), "m": each(over, {"tool": "s.b"})}
     assert bound(nodes, given_input) == 1 + 10 * times
+
+
+def test_without_an_input_a_map_is_as_long_as_it_may_be() -> None:
+    nodes = {"m": each("${{ input.list }}", {"tool": "s.b"}), "n": each([1], {"tool": "s.a"})}
+    assert bound(nodes, ANY_INPUT) == 5 * 10 + 1
 
 
 def test_maps_in_maps_multiply() -> None:
