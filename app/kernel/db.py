@@ -1,5 +1,6 @@
 """The database of one process: a pool, and the one place that sets role and claims."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +21,8 @@ _ASSUME = "select set_config('role', %s, true), set_config('request.jwt.claims',
 # The platform's statements look rows up by key. A plan made while a table was empty would
 # scan it, and a cached one for ever.
 _ASSUME_SERVICE = f"""{_ASSUME}, set_config('enable_seqscan', 'off', true),
-  set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+  set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+  set_config('enable_mergejoin', 'off', true)
 """
 _FULL = "53100"
 _BUSY = {"40001", "40P01", "53300", "55P03", "57014"}
@@ -82,9 +84,14 @@ class Database:
         """Open a transaction as `principal`; commit at the end, roll back on any error."""
         try:
             async with self._engine.connect() as conn, conn.begin():
-                await self._assume(conn, principal)
-                uow = UnitOfWork(conn, principal)
-                yield uow
+                try:
+                    await self._assume(conn, principal)
+                    uow = UnitOfWork(conn, principal)
+                    yield uow
+                except asyncio.CancelledError:
+                    # In the middle of a statement: its answer would be taken for the next one's.
+                    await conn.invalidate()
+                    raise
         except NoConnectionError as error:
             raise AppError(
                 Code.HUB_UNAVAILABLE,
