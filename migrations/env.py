@@ -16,6 +16,7 @@ def _metadata() -> MetaData:
     import app.billing.tables
     import app.billing.usage.tables
     import app.kernel.tables
+    import app.orchestration.limits.tables
     import app.orchestration.operations.tables
     import app.orchestration.tables
     import app.orchestration.workflow.library.tables

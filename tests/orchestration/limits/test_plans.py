@@ -1,0 +1,71 @@
+"""What a hog costs the others: nothing. Plans of the real statements, with 5,000 waiting."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.kernel.ids import new_id
+from app.kernel.principal import SERVICE
+from app.orchestration.limits import store
+from tests.orchestration.limits.conftest import Asked, Desk
+
+pytestmark = [pytest.mark.anyio, pytest.mark.no_books]
+HOGS = 5000
+
+
+@pytest.fixture
+async def hogged(desk: Desk) -> Desk:
+    """A desk where one key has one job running and thousands waiting."""
+    name = f"key:{desk.user}:hog"
+    for _ in range(HOGS // 1000):
+        await desk.submit([Asked(desk.user, (name, "user:*"))] * 1000)
+    return desk
+
+
+def _rows_read(plan: dict[str, Any], relation: str) -> float:
+    mine = 0.0
+    if plan.get("Relation Name") == relation:
+        seen = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+        mine = seen * plan["Actual Loops"]
+    return mine + sum(_rows_read(child, relation) for child in plan.get("Plans", []))
+
+
+async def _plan(desk: Desk, sql: str, **values: Any) -> dict[str, Any]:
+    async with desk.database.begin(SERVICE) as uow:
+        rows = await uow.execute(f"explain (analyze, format json) {sql}", values)
+        found: dict[str, Any] = rows.scalar_one()[0]["Plan"]
+        return found
+
+
+async def test_the_waiting_are_not_among_the_ready(hogged: Desk) -> None:
+    (row,) = await hogged.rows(
+        "select count(*) as waiting from app.job_queue where place is null and run_at = 'infinity'"
+    )
+    assert row.waiting >= HOGS - 1
+    plan = await _plan(
+        hogged,
+        "select job_id from app.job_queue where place is null and run_at <= now()"
+        " order by run_at limit 500",
+    )
+    assert _rows_read(plan, "job_queue") <= 2
+
+
+async def test_the_head_of_a_line_is_read_alone(hogged: Desk) -> None:
+    name = f"key:{hogged.user}:hog"
+    for sql, values in (
+        (store._HEADS, {"names": [name], "counts": [17]}),
+        (store._NEEDED, {"names": [name], "jobs": [], "most": 64}),
+        (store._LASTS, {"names": [name], "users": [hogged.user], "priorities": [-2, 0, 2]}),
+    ):
+        plan = await _plan(hogged, sql, **values)
+        assert _rows_read(plan, "job_slot") <= 64 * 4
+
+
+async def test_an_end_of_another_key_reads_none_of_the_hogs(hogged: Desk) -> None:
+    other: UUID = new_id()
+    jobs = await hogged.submit([Asked(other, (f"key:{other}:k",))] * 2)
+    plan = await _plan(hogged, store._NEEDED, names=[], jobs=jobs[:1], most=64)
+    assert _rows_read(plan, "job_slot") <= 8
+    await hogged.end(jobs[:1])
+    assert jobs[1] in await hogged.ready()
