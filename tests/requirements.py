@@ -111,6 +111,13 @@ PROOFS: dict[str, Demand] = {
         "faults/test_kill_loops.py",
         "faults/test_history.py",
         "faults/test_failpoints.py",
+        "faults/test_cancel_races.py",
+        "faults/test_cancelled_statements.py",
+        "faults/test_clocks.py",
+        "faults/test_crowds.py",
+        "faults/test_database_faults.py",
+        "faults/test_stale_workers.py",
+        "simulation/test_simulation.py",
     ),
     "batches": _of(
         "Jobs are submitted in batches; a refused one refuses only itself.",
@@ -119,7 +126,8 @@ PROOFS: dict[str, Demand] = {
     ),
     "workflows": _of(
         "A workflow definition is validated, documented and runs with steps stored once.",
-        "orchestration/workflow/test_runner.py",
+        "orchestration/workflow/running/test_runs.py",
+        "orchestration/workflow/running/test_waits.py",
         "orchestration/workflow/test_schema.py",
     ),
     "roles": _of(

@@ -96,7 +96,10 @@ def test_a_fork_with_another_input() -> None:
         ({"genes": tool(arguments={"g": 1})}, {"genes", "last"}),
         ({"big": {**NODES["big"], "title": "New words", "meta": {"x": 1}}}, set()),
         ({"new": tool(["load"])}, set()),
-        ({"way": {"branch": {"when": [{"if": "${{ input.big }}", "then": ["big"]}]}}}, {"big", "last"}),
+        (
+            {"way": {"branch": {"when": [{"if": "${{ input.big }}", "then": ["big"]}]}}},
+            {"big", "last"},
+        ),
         ({"last": None}, {"last"}),
     ],
 )
