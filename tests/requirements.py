@@ -70,6 +70,17 @@ PROOFS: dict[str, Demand] = {
         "orchestration/test_jobs.py",
         "orchestration/test_lane.py",
     ),
+    "usage-mode": _of(
+        "Usage is summed exactly, rounded once; more is held in steps, the next step is refused.",
+        "billing/usage/test_rates.py",
+        "billing/usage/test_machine.py",
+        "orchestration/usage/test_runs.py",
+        "surfaces/test_usage_mode.py",
+    ),
+    "books": _of(
+        "After every test the books balance, and a live platform's can be audited.",
+        "billing/test_books.py",
+    ),
     "no-credits": _of(
         "Not enough credits is a clear error and no job.",
         "orchestration/test_jobs.py::test_without_credits_there_is_no_job",

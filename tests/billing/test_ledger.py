@@ -13,7 +13,9 @@ from app.kernel.db import Database
 from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE
+from app.orchestration import living_jobs
 from tests.books import assert_balanced
+from tests.factories import create
 
 pytestmark = pytest.mark.anyio
 OPEN_S = 60.0
@@ -214,3 +216,44 @@ async def test_a_hold_past_its_lifetime_is_released_and_others_are_left(
     assert await _wallet(database, billing, user) == (to_micro(5), to_micro(5), 0)
     async with database.begin(SERVICE) as uow:
         await billing.release(uow, hold_id)
+
+
+async def test_a_hold_past_its_lifetime_is_kept_while_its_job_lives(
+    database: Database, billing: Billing, user: UUID
+) -> None:
+    kept, lost = sorted((new_id(), new_id()))
+    async with database.begin(SERVICE) as uow:
+        for hold_id in (kept, lost):
+            await billing.hold(uow, Hold(hold_id, user, to_micro(1), lifetime_s=-1.0))
+        await create(uow, "job_queue", user, job_id=kept)
+    async with database.begin(SERVICE) as uow:
+        # One at a time: the hold that is kept does not stand before the one that is not.
+        assert await billing.release_expired(uow, 1, living=living_jobs) == 1
+        assert await billing.release_expired(uow, 1, living=living_jobs) == 0
+        assert await billing.charged(uow, kept) is None
+        assert await billing.charged(uow, lost) == 0
+
+
+async def test_a_capture_and_the_sweep_settle_a_hold_once(
+    database: Database, billing: Billing, user: UUID
+) -> None:
+    """Whoever comes second changes nothing, whichever it is."""
+    holds = [Hold(new_id(), user, 1000, lifetime_s=-1.0) for _ in range(60)]
+    async with database.begin(SERVICE) as uow:
+        assert await billing.place(uow, holds) == {}
+
+    async def capture(hold: Hold) -> int:
+        async with database.begin(SERVICE) as uow:
+            return 1000 * await billing.capture(uow, hold.hold_id, 1000)
+
+    async def sweep() -> int:
+        async with database.begin(SERVICE) as uow:
+            await billing.release_expired(uow, 7)
+        return 0
+
+    moves = [capture(hold) for hold in holds] + [sweep() for _ in range(6)]
+    captured = sum(await asyncio.gather(*moves))
+    async with database.begin(SERVICE) as uow:
+        while await billing.release_expired(uow):
+            pass
+    assert await _wallet(database, billing, user) == (to_micro(10) - captured, 0, captured)
