@@ -49,9 +49,12 @@ class Queues:
 
     async def state(self, uow: UnitOfWork) -> QueueState:
         """What the queue holds; costs milliseconds however much that is."""
+        await store.guard(uow, is_on=True)
         rows = await store.by_kind(uow, list(KINDS))
+        later = await store.later(uow)
+        await store.guard(uow, is_on=False)
         kinds = [Queue(r.kind, r.ready, r.running, r.oldest_s, r.reason, r.paused_at) for r in rows]
-        return QueueState(kinds, *await store.later(uow))
+        return QueueState(kinds, *later)
 
     async def pause(self, uow: UnitOfWork, kind: str, reason: str = "") -> Queue:
         """Let jobs of a kind wait; those that run go on. Repeating it replaces the reason."""

@@ -59,6 +59,17 @@ select
 """
 
 
+async def guard(uow: UnitOfWork, *, is_on: bool) -> None:
+    """Keep this transaction to its indexes, or let it go again.
+
+    Statistics that are older than a flood say that sorting the queue is cheaper than walking it.
+    """
+    value = "off" if is_on else "on"
+    names = ("enable_seqscan", "enable_bitmapscan", "enable_sort")
+    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name in names)
+    await uow.execute(f"select {calls}")
+
+
 async def by_kind(uow: UnitOfWork, kinds: list[str]) -> list[Any]:
     """Ready and running jobs of each kind, its oldest that waits, its pause."""
     return list(await uow.execute(_BY_KIND, {"kinds": kinds, "most": COUNTED}))
