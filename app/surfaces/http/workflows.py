@@ -11,9 +11,12 @@ from app.surfaces.payloads import Text
 from app.surfaces.terms import Terms
 from app.surfaces.views import JobOut
 from app.surfaces.workflows import (
+    Answer,
     Checked,
     CheckOut,
     Fork,
+    QuestionOut,
+    QuestionsOut,
     Replay,
     Run,
     Save,
@@ -84,6 +87,23 @@ async def fork_job(
 ) -> Response:
     """Run a workflow that has ended with another input or definition; what still holds is kept."""
     return _made(await ops.workflows.repeats.fork(caller, job_id, body, Terms(key)))
+
+
+@router.get("/workflows/questions")
+async def list_questions(
+    ops: Ops,
+    caller: Caller,
+    job_id: Annotated[UUID | None, Query(description="Only of this run.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> QuestionsOut:
+    """What runs that wait for a person ask the caller, the oldest first."""
+    return await ops.workflows.questions.open(caller, job_id, limit)
+
+
+@router.post("/jobs/{job_id}/answers")
+async def answer_question(ops: Ops, caller: Caller, job_id: UUID, body: Answer) -> QuestionOut:
+    """Answer a question of a run, once; the run goes on with it."""
+    return await ops.workflows.questions.answer(caller, job_id, body)
 
 
 @router.get("/workflows/definitions")

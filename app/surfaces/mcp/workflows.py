@@ -16,9 +16,12 @@ from app.surfaces.payloads import IdempotencyKey, Payload, Text
 from app.surfaces.terms import Terms
 from app.surfaces.views import JobOut
 from app.surfaces.workflows import (
+    Answer,
     Checked,
     CheckOut,
     Fork,
+    QuestionOut,
+    QuestionsOut,
     Replay,
     Run,
     Save,
@@ -64,6 +67,19 @@ class Steps(Payload):
     outputs: Annotated[bool, Field(description="With what the steps gave.")] = True
 
 
+class Asked(Payload):
+    """Arguments of `workflow.questions`."""
+
+    job_id: Annotated[UUID | None, Field(description="Only of this run.")] = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class AnswerTo(Answer):
+    """Arguments of `workflow.answer`."""
+
+    job_id: UUID
+
+
 class Listed(Payload):
     """Arguments of `workflow.list`."""
 
@@ -100,6 +116,8 @@ class WorkflowTools:
             OwnTool("workflow.steps", _STEPS, Steps, StepsOut, jobs, self.steps),
             OwnTool("workflow.replay", _REPLAY, ReplayRun, JobOut, jobs, self.replay, False),
             OwnTool("workflow.fork", _FORK, ForkRun, JobOut, jobs, self.fork, False),
+            OwnTool("workflow.questions", _ASKED, Asked, QuestionsOut, jobs, self.questions),
+            OwnTool("workflow.answer", _ANSWER, AnswerTo, QuestionOut, jobs, self.answer, False),
             OwnTool("workflow.list", _LIST, Listed, SavedPage, jobs, self.list),
             OwnTool("workflow.get", _GET, Saved, WorkflowOut, jobs, self.get),
             OwnTool("workflow.save", _SAVE, SaveAs, WorkflowOut, jobs, self.save, False),
@@ -141,6 +159,14 @@ class WorkflowTools:
         """A new run with something changed."""
         terms = Terms(given.idempotency_key)
         return _made(await self._workflows.repeats.fork(call.principal, given.job_id, given, terms))
+
+    async def questions(self, call: Call, given: Asked) -> QuestionsOut:
+        """Open questions."""
+        return await self._workflows.questions.open(call.principal, given.job_id, given.limit)
+
+    async def answer(self, call: Call, given: AnswerTo) -> QuestionOut:
+        """Answer one."""
+        return await self._workflows.questions.answer(call.principal, given.job_id, given)
 
     async def list(self, call: Call, given: Listed) -> SavedPage:
         """Saved workflows."""
@@ -187,6 +213,11 @@ _FORK = (
     "Run a workflow that has ended with another input or another definition. Results that do not"
     " depend on what is changed are taken over and not paid again."
 )
+_ASKED = (
+    "What runs that wait for a person ask the caller: job, step, title and the JSON Schema of the"
+    " answer."
+)
+_ANSWER = "Answer a question of a run, once; the answer must fit the question's form."
 _LIST = "The saved workflows, the newest version of each."
 _GET = "A saved workflow with its definition; the newest version if none is named."
 _SAVE = "Save a workflow definition as the next version under a name. Versions never change."

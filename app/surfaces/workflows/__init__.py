@@ -1,10 +1,12 @@
 """Workflows as both doors offer them: check, run, repeat, look at, save."""
 
 from app.surfaces.workflows.operations import Workflows
-from app.surfaces.workflows.payloads import Checked, Fork, Named, Replay, Run, Save
+from app.surfaces.workflows.payloads import Answer, Checked, Fork, Named, Replay, Run, Save
 from app.surfaces.workflows.views import (
     CheckOut,
     PriceOut,
+    QuestionOut,
+    QuestionsOut,
     SavedOut,
     SavedPage,
     StepsOut,
@@ -12,11 +14,14 @@ from app.surfaces.workflows.views import (
 )
 
 __all__ = [
+    "Answer",
     "CheckOut",
     "Checked",
     "Fork",
     "Named",
     "PriceOut",
+    "QuestionOut",
+    "QuestionsOut",
     "Replay",
     "Run",
     "Save",

@@ -12,6 +12,7 @@ from app.surfaces.services import Services
 from app.surfaces.terms import USUAL, Terms, check_run_at
 from app.surfaces.workflows.ordering import Ordering, request_of
 from app.surfaces.workflows.payloads import Checked, Run
+from app.surfaces.workflows.questions import Questions
 from app.surfaces.workflows.repeating import Repeating
 from app.surfaces.workflows.shelf import Shelf
 from app.surfaces.workflows.views import CheckOut, StepsOut
@@ -21,7 +22,9 @@ STEPS = 200
 
 
 class Workflows:
-    """Workflows of users. `saved` are their definitions, `repeats` their runs made of others."""
+    """Workflows of users. `saved` are their definitions, `repeats` their runs made of others,
+    `questions` what runs ask them.
+    """
 
     def __init__(self, services: Services, access: Access) -> None:
         self._services = services
@@ -29,6 +32,7 @@ class Workflows:
         self._progress = Progress()
         library = Library()
         self._ordering = Ordering(services, access, library)
+        self.questions = Questions(services, access)
         self.saved = Shelf(access, self._ordering, library)
         self.repeats = Repeating(services, access, self._ordering, self._progress)
 
@@ -59,7 +63,7 @@ class Workflows:
         await self._ordering.check_input(principal, order, asked.input)
         agreed = Agreement(billing=asked.billing, name=agreed.name, version=agreed.version)
         envelope = order.envelope(asked.input, agreed)
-        request = request_of(principal, order, envelope, terms=terms)
+        request = request_of(self._services, principal, order, envelope, terms=terms)
         return await self._services.intake.submit(request)
 
     async def steps(

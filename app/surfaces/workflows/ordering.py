@@ -114,6 +114,7 @@ class Ordering:
 
 
 def request_of(
+    services: Services,
     principal: Principal,
     order: Order,
     envelope: Envelope,
@@ -131,6 +132,9 @@ def request_of(
         price=Quote(KIND, envelope.name or KIND, "outcome", amount, 1),
         idempotency_key=terms.idempotency_key,
         priority=terms.priority,
+        run_at=terms.run_at,
+        limit_names=services.limit_names(principal.owner, None, terms.limit_key),
+        webhook_id=terms.webhook,
     )
 
 

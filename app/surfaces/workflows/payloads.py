@@ -106,6 +106,15 @@ class Fork(Payload):
         return self
 
 
+class Answer(Payload):
+    """An answer to a question."""
+
+    step: Annotated[
+        str, Field(min_length=1, max_length=500, description="The path of the step that asks.")
+    ]
+    answer: Annotated[Any, Field(description="What the question's form wants.")]
+
+
 class Save(Payload):
     """A definition to be saved as the next version."""
 

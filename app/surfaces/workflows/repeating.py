@@ -111,7 +111,7 @@ class Repeating:
     ) -> Submitted:
         order, given, agreed = what
         envelope = order.envelope(given, agreed, str(source.job_id), tuple(sorted(kept)))
-        request = request_of(principal, order, envelope, kept=kept, terms=terms)
+        request = request_of(self._services, principal, order, envelope, kept=kept, terms=terms)
         async with self._access.write(principal) as uow:
             made = await self._services.jobs.submit(uow, request)
             if made.is_new and kept:

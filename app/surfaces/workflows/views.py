@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from app.kernel.errors import AppError
-from app.orchestration import NodeView, Order, SavedWorkflow, StepPage, StepView
+from app.orchestration import NodeView, Order, Question, SavedWorkflow, StepPage, StepView
 from app.surfaces.views import View
 
 
@@ -144,6 +144,30 @@ class StepsOut(View):
             steps=[StepOut.shown(step, page.outputs.get(step.path)) for step in page.steps],
             next=page.next,
         )
+
+
+class QuestionOut(View):
+    """What a run asks its owner. The answer must fit `form` (JSON Schema 2020-12)."""
+
+    job_id: UUID
+    path: str = Field(description="The step that asks.")
+    title: str
+    form: dict[str, Any]
+    asked_at: datetime
+    expires_at: datetime | None
+    answer: Any = None
+    answered_at: datetime | None
+
+    @classmethod
+    def of(cls, question: Question) -> Self:
+        """The view of a question."""
+        return cls.model_validate(question)
+
+
+class QuestionsOut(View):
+    """Open questions, the oldest first."""
+
+    questions: list[QuestionOut]
 
 
 class SavedOut(View):
