@@ -27,9 +27,12 @@ from app.kernel.settings import Settings
 from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import (
+    Admission,
     Intake,
+    JobLimits,
     Jobs,
     Lifecycle,
+    LimitKeeper,
     Scheduler,
     Worker,
     WorkflowLane,
@@ -170,8 +173,9 @@ def build(
         on_listed=_catalogue(database, registry, billing),
         metrics=metrics,
     )
-    lifecycle = Lifecycle(billing, storage, wakeups)
-    jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds)
+    admission, limits = Admission(wakeups), JobLimits(wakeups)
+    lifecycle = Lifecycle(billing, storage, wakeups, admission=admission)
+    jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds, admission)
     services = Services(
         settings=settings,
         database=database,
@@ -187,6 +191,7 @@ def build(
         templates=templates,
         worker=None,
         metrics=metrics,
+        limits=limits,
     )
     return replace(services, worker=_worker(services, lifecycle)) if has_worker else services
 
@@ -307,10 +312,18 @@ async def running(
         await _retire_servers(services)
         await _publish_templates(services)
         tasks = [asyncio.create_task(_tend(services), name="upkeep")]
+        if services.limits is not None:
+            keeper = _keeper(services, services.limits)
+            tasks.append(asyncio.create_task(keeper.run(), name="limits"))
         if services.worker is not None:
             tasks.append(asyncio.create_task(services.worker.run(), name="worker"))
         stack.push_async_callback(_stop, tasks)
         yield services
+
+
+def _keeper(services: Services, limits: JobLimits) -> LimitKeeper:
+    wakeups = services.wakeups
+    return LimitKeeper(services.database, wakeups, Admission(wakeups), limits)
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:

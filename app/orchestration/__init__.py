@@ -4,6 +4,16 @@ from app.orchestration.context import RunContext
 from app.orchestration.dispatch import make_dispatcher
 from app.orchestration.intake import Intake
 from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
+from app.orchestration.limits import (
+    Admission,
+    JobLimits,
+    Limit,
+    LimitKeeper,
+    LimitQueue,
+    Numbers,
+    read_name,
+    shown_name,
+)
 from app.orchestration.operations import (
     DeadLetter,
     DeadLetters,
@@ -47,6 +57,7 @@ from app.orchestration.workflow.steps import StepResult
 
 __all__ = [
     "JOBS_TOPIC",
+    "Admission",
     "Agreement",
     "Artifact",
     "DeadLetter",
@@ -56,15 +67,20 @@ __all__ = [
     "JobContext",
     "JobEvent",
     "JobHandler",
+    "JobLimits",
     "JobRequest",
     "JobView",
     "Jobs",
     "Lease",
     "Library",
     "Lifecycle",
+    "Limit",
+    "LimitKeeper",
+    "LimitQueue",
     "Moment",
     "NodeRunner",
     "NodeView",
+    "Numbers",
     "Offer",
     "Order",
     "Outcome",
@@ -96,6 +112,8 @@ __all__ = [
     "make_dispatcher",
     "order_workflow",
     "preview",
+    "read_name",
+    "shown_name",
     "targets_again",
     "targets_of",
     "workflow_job",

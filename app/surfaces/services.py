@@ -1,7 +1,6 @@
 """What the doors stand on: every module's facade, made once by the wiring and handed in whole."""
 
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 from app.agents import Templates
@@ -11,19 +10,11 @@ from app.kernel.db import Database
 from app.kernel.metrics import Metrics
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Intake, Jobs, Worker
+from app.orchestration import Intake, JobLimits, Jobs, Worker
 from app.proxy import ToolProxy
 from app.registry import Registry
 from app.sandbox import Sandbox
 from app.storage import Storage
-
-
-class NamesLimits(Protocol):
-    """Says which limits a job counts against; `invalid_input` for a key that cannot be one."""
-
-    def names_for(
-        self, user_id: UUID, *, tool: str | None = None, key: str | None = None
-    ) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class Services:
     templates: Templates
     worker: Worker | None
     metrics: Metrics
-    limits: NamesLimits | None = None
+    limits: JobLimits | None = None
 
     def limit_names(self, user_id: UUID, tool: str | None, key: str | None) -> tuple[str, ...]:
         """The limits a job of that tool and key counts against."""

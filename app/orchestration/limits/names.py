@@ -8,7 +8,7 @@ from app.kernel.errors import AppError, Code
 
 Scope = Literal["user", "tool", "key"]
 DEFAULT = "*"
-_KEY = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
+_KEY = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
 _TOOL = re.compile(r"[A-Za-z0-9_.:@-]{1,200}")
 
 
@@ -17,7 +17,7 @@ def key_name(user_id: UUID, key: str) -> str:
     if not _KEY.fullmatch(key):
         raise AppError(
             Code.INVALID_INPUT,
-            "A limit key has 1 to 100 letters, digits or `_ . : @ -`.",
+            "A limit key has 1 to 128 letters, digits or `_ . : @ -`.",
             hint="Use a short name, such as the customer or the file the jobs are about.",
             details={"pointer": "/limit_key"},
         )
