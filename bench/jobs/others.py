@@ -55,4 +55,4 @@ def dag(options: Options, _found: Mapping[str, Any]) -> dict[str, Any]:
         return {"dag_runs_per_s": None, "dag_skipped": str(error)}
     with stage() as place:
         found = uvloop.run(dag_runs(place.dsn, place.home, options.seconds))
-    return dict(found)
+    return {name if name.startswith("dag_") else f"dag_{name}": v for name, v in found.items()}
