@@ -76,12 +76,17 @@ def _array(values: Iterable[object]) -> str:
     return f"{{{','.join('null' if value is None else str(value) for value in values)}}}"
 
 
+def _uuids(values: Iterable[UUID]) -> str:
+    """A list of UUIDs as one text parameter, without the hyphens that only people need."""
+    return f"{{{','.join([f'{value.int:032x}' for value in values])}}}"
+
+
 async def place_holds(uow: UnitOfWork, holds: Sequence[Hold]) -> set[UUID]:
     """Place what the wallets cover, in the order given; return the ids placed now."""
     rows = await uow.fetch(
         _HOLD,
-        _array(h.hold_id for h in holds),
-        _array(h.user_id for h in holds),
+        _uuids(h.hold_id for h in holds),
+        _uuids(h.user_id for h in holds),
         _array(h.amount_micro for h in holds),
         _array(h.lifetime_s for h in holds),
     )

@@ -41,6 +41,7 @@ def test_every_table_has_a_factory() -> None:
     assert set(FACTORIES) == {mapper.class_ for mapper in Base.registry.mappers}
 
 
+@pytest.mark.no_books("a row of each table, alone")
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_factory_makes_a_row(name: str, database: Database) -> None:
     async with database.begin(SERVICE) as uow:
