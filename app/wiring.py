@@ -28,12 +28,14 @@ from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import (
     Admission,
+    Dispatcher,
     Intake,
     JobLimits,
     Jobs,
     Lifecycle,
     LimitKeeper,
     Scheduler,
+    Watch,
     Worker,
     WorkflowLane,
     living_jobs,
@@ -197,6 +199,9 @@ def build(
 
 
 def _worker(services: Services, lifecycle: Lifecycle) -> Worker:
+    dispatcher = make_dispatcher(
+        services.settings, services.database, services.wakeups, services.metrics
+    )
     return Worker(
         transactions=services.database,
         wakeups=services.wakeups,
@@ -206,14 +211,12 @@ def _worker(services: Services, lifecycle: Lifecycle) -> Worker:
         handlers={"task": TaskRunner(services.templates, services.storage.put_bytes)},
         settings=services.settings,
         metrics=services.metrics,
-        lanes=[_workflows(services, lifecycle)],
-        dispatcher=make_dispatcher(
-            services.settings, services.database, services.wakeups, services.metrics
-        ),
+        lanes=[_workflows(services, lifecycle, dispatcher)],
+        dispatcher=dispatcher,
     )
 
 
-def _workflows(services: Services, lifecycle: Lifecycle) -> WorkflowLane:
+def _workflows(services: Services, lifecycle: Lifecycle, dispatcher: Dispatcher) -> WorkflowLane:
     return WorkflowLane(
         transactions=services.database,
         wakeups=services.wakeups,
@@ -222,6 +225,7 @@ def _workflows(services: Services, lifecycle: Lifecycle) -> WorkflowLane:
         proxy=services.proxy,
         settings=services.settings,
         runners={"agent": AgentNodes(services.templates, services.storage)},
+        dispatcher=dispatcher,
     )
 
 
@@ -263,11 +267,12 @@ async def _tend(services: Services) -> None:
     relay = Relay(services.database, reactions(services.billing))
     make = ScheduleJobs(services, Access(services.database, services.auth))
     scheduler = Scheduler(services.database, services.jobs, make)
+    watch = Watch(services.database, scheduler, services.metrics)
     while True:
         try:
             while await relay.run_once():
                 pass
-            await scheduler.run_once()
+            await watch.run_once()
             async with services.database.begin(SERVICE) as uow:
                 await services.billing.release_expired(uow, living=living_jobs)
                 await services.auth.record_use(uow)

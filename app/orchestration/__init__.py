@@ -1,7 +1,7 @@
 """Orchestration: durable jobs, their queue, their worker and their trace."""
 
 from app.orchestration.context import RunContext
-from app.orchestration.dispatch import make_dispatcher
+from app.orchestration.dispatch import Dispatcher, make_dispatcher
 from app.orchestration.intake import Intake
 from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
 from app.orchestration.limits import (
@@ -26,6 +26,7 @@ from app.orchestration.operations import (
     Scheduler,
     Schedules,
     ScheduleSpec,
+    Watch,
     preview,
 )
 from app.orchestration.service import Jobs
@@ -62,6 +63,7 @@ __all__ = [
     "Artifact",
     "DeadLetter",
     "DeadLetters",
+    "Dispatcher",
     "Envelope",
     "Intake",
     "JobContext",
@@ -100,6 +102,7 @@ __all__ = [
     "StepResult",
     "StepView",
     "Submitted",
+    "Watch",
     "Worker",
     "WorkflowLane",
     "Workflows",

@@ -17,6 +17,7 @@ from app.kernel.errors import AppError, Code
 from app.kernel.settings import Settings
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Ticket, Wakeups
+from app.orchestration.dispatch import Dispatcher, PostgresDispatcher
 from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import End, Lease
@@ -64,6 +65,7 @@ class WorkflowLane:
         settings: Settings,
         worker: str | None = None,
         runners: Mapping[str, NodeRunner] | None = None,
+        dispatcher: Dispatcher | None = None,
         clock: Clock | None = None,
         parallel: int = _PARALLEL,
     ) -> None:
@@ -79,6 +81,7 @@ class WorkflowLane:
             settings.lease_seconds,
             worker or worker_name(),
         )
+        self._dispatcher = dispatcher or PostgresDispatcher()
         self._plans = Plans(also=check_supported)
         self._runs: dict[UUID, Run] = {}
         most = settings.lane_capacity * _CALLS_PER_RUN
@@ -131,10 +134,14 @@ class WorkflowLane:
             self._mark(run)
         batch = self._unwritten or self._composed()
         room = self._room(loop.time())
+        ids = self._dispatcher.take(KIND, room) if room else None
+        if ids is not None and not ids:
+            self._claimed([], {})
+            room = 0
         if not batch and not room:
             return False
         try:
-            written = await self._writer.write(batch, room)
+            written = await self._writer.write(batch, room, ids)
         except AppError as error:
             _log.warning("cannot write steps or claim jobs", extra={"reason": error.message})
             self._unwritten = batch
@@ -146,7 +153,8 @@ class WorkflowLane:
         self._unwritten = []
         self._settle(batch, written)
         if room:
-            self._claimed(written.leases, written.stored, room)
+            self._dispatcher.done(ids or ())
+            self._claimed(written.leases, written.stored)
         return bool(self._due or written.leases)
 
     def _composed(self) -> list[Writes]:
@@ -173,7 +181,7 @@ class WorkflowLane:
             return 0
         return max(0, min(self._settings.lane_capacity - len(self._runs), _BATCH))
 
-    def _claimed(self, leases: list[Lease], stored: Mapping[UUID, Stored], room: int) -> None:
+    def _claimed(self, leases: list[Lease], stored: Mapping[UUID, Stored]) -> None:
         self._is_called = bool(leases)
         # Wake-ups come for every kind of job; looking at each of them in vain would cost others.
         self._misses = 0 if leases else min(self._misses + 1, 10)
@@ -205,7 +213,7 @@ class WorkflowLane:
         """One value that the database does not take must not hold up the runs of others."""
         for one in batch:
             try:
-                self._settle([one], await self._writer.write([one], 0))
+                self._settle([one], await self._writer.write([one]))
             except AppError:
                 self._forget(one.run)
             except Exception:  # noqa: BLE001 - the database refused the values
@@ -376,7 +384,7 @@ class WorkflowLane:
         await self._calls.close()
         batch = [*self._unwritten, *self._compose()]
         try:
-            await self._writer.write(batch, 0)
+            await self._writer.write(batch)
         except AppError as error:
             _log.warning("leases run out by themselves", extra={"reason": error.message})
 

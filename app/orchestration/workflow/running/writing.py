@@ -48,14 +48,19 @@ class Writer:
         self._lease_s = lease_s
         self._worker = worker
 
-    async def write(self, batch: Sequence[Writes], room: int) -> Written:
-        """Write a batch, one entry a run, and claim up to `room` jobs; all of it or nothing."""
+    async def write(
+        self, batch: Sequence[Writes], room: int = 0, ids: Sequence[UUID] | None = None
+    ) -> Written:
+        """Write a batch, one entry a run, and claim up to `room` jobs; all of it or nothing.
+
+        Only jobs among `ids` are claimed if any are named.
+        """
         done = Written()
         async with self._transactions.begin(SERVICE) as uow:
             await self._save(uow, batch, done.lost)
             await self._leave(uow, batch, done.lost)
             if room > 0:
-                await self._claim(uow, room, done)
+                await self._claim(uow, room, done, ids)
         return done
 
     async def _save(self, uow: UnitOfWork, batch: Sequence[Writes], lost: set[UUID]) -> None:
@@ -89,8 +94,10 @@ class Writer:
             if parked:
                 uow.after_commit(partial(self._wakeups.wake, DUE_TOPIC))
 
-    async def _claim(self, uow: UnitOfWork, room: int, done: Written) -> None:
-        done.leases = await queue.claim(uow, KIND, room, self._lease_s, self._worker)
+    async def _claim(
+        self, uow: UnitOfWork, room: int, done: Written, ids: Sequence[UUID] | None
+    ) -> None:
+        done.leases = await queue.claim(uow, KIND, room, self._lease_s, self._worker, ids=ids)
         earlier = [lease.job_id for lease in done.leases if _may_have_steps(lease)]
         if earlier:
             done.stored = await store.load(uow, earlier)
