@@ -60,7 +60,20 @@ def show_error(error: AppError) -> None:
 class _Commands(click.Group):
     """Loads a command's module when the command is used, so that help is instant."""
 
-    _NAMES = ("demo", "up", "task", "tools", "key", "doctor", "serve", "worker", "migrate")
+    _NAMES = (
+        "demo",
+        "up",
+        "task",
+        "tools",
+        "jobs",
+        "schedules",
+        "queue",
+        "key",
+        "doctor",
+        "serve",
+        "worker",
+        "migrate",
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -77,6 +90,8 @@ class _Commands(click.Group):
                 from app.cli.task import task as command
             case "tools":
                 from app.cli.tools import tools as command
+            case "jobs" | "schedules" | "queue":
+                return _of_the_queue(cmd_name)
             case "key":
                 from app.cli.keys import key as command
             case "serve" | "up" | "worker" | "migrate":
@@ -87,6 +102,17 @@ class _Commands(click.Group):
             case _:
                 return None
         return command
+
+
+def _of_the_queue(name: str) -> click.Command:
+    from app.cli import jobs, queue, schedules
+
+    known: dict[str, click.Command] = {
+        "jobs": jobs.jobs,
+        "schedules": schedules.schedules,
+        "queue": queue.queue,
+    }
+    return known[name]
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

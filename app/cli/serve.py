@@ -44,6 +44,7 @@ def _platform(
 
 
 async def _serve(settings: Settings, *, has_worker: bool, is_guided: bool) -> None:
+    from app.kernel.memory import settle_memory
     from app.main import create_app
     from app.surfaces.listening import bind, listening
 
@@ -54,6 +55,7 @@ async def _serve(settings: Settings, *, has_worker: bool, is_guided: bool) -> No
             _platform(settings, console, has_worker=has_worker) as services,
             listening(create_app(services), settings, sock) as url,
         ):
+            settle_memory()
             console.print(f"Serving at [bold]{settings.public_url or url}[/]  (Ctrl-C stops)")
             if is_guided:
                 await _guide(services, settings.public_url or url, console)

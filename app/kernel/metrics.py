@@ -1,5 +1,6 @@
 """Prometheus metrics of one process, with labels that cannot grow without bound."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -48,6 +49,15 @@ class Metrics:
         self._job_time = histogram("job_seconds", "Start to end of a job", buckets=_LONG)
         self._depth = gauge("queue_depth", "Jobs waiting to run")
         self._oldest = gauge("queue_oldest_seconds", "Age of the oldest waiting job")
+        self._kinds = _Bounded(50)
+        self._by_kind = gauge(
+            "queue_jobs", "Jobs by kind and state, counted up to 10,000", ["kind", "state"]
+        )
+        self._kind_age = gauge("queue_next_seconds", "Age of the next ready job", ["kind"])
+        self._kind_pause = gauge("queue_paused", "1 if nobody claims jobs of the kind", ["kind"])
+        self._stops = counter("runs_stopped", "Runs stopped: `lost` lease, `cancelled`", ["cause"])
+        for cause in ("lost", "cancelled"):
+            self._stops.labels(cause)
         self._captured = counter("credits_captured", "Credits captured")
         self._dispatch = gauge("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
         self._dispatch.set(1)
@@ -84,6 +94,25 @@ class Metrics:
     def observe_dispatch(self, *, is_up: bool) -> None:
         """Whether the broker works; while it does not, PostgreSQL is asked."""
         self._dispatch.set(is_up)
+
+    def observe_kind(
+        self, kind: str, states: Mapping[str, int], oldest_s: float, *, is_paused: bool
+    ) -> None:
+        """The jobs of one kind as they are now, by state (`ready`, `running`)."""
+        name = self._kinds(kind)
+        for state, count in states.items():
+            self._by_kind.labels(name, state).set(count)
+        self._kind_age.labels(name).set(oldest_s)
+        self._kind_pause.labels(name).set(is_paused)
+
+    def observe_later(self, states: Mapping[str, int]) -> None:
+        """Jobs of all kinds that are not ready, by why (`future`, `waiting`, `limited`)."""
+        for state, count in states.items():
+            self._by_kind.labels("any", state).set(count)
+
+    def observe_stop(self, *, is_lost: bool) -> None:
+        """A run that was stopped: another worker has its job, or its owner cancelled it."""
+        self._stops.labels("lost" if is_lost else "cancelled").inc()
 
     def observe_capture(self, amount_micro: int) -> None:
         """Credits captured, given in micro-credits, shown in credits."""

@@ -13,6 +13,7 @@ from app.orchestration.operations.types import (
     Schedule,
     ScheduleSpec,
 )
+from app.orchestration.operations.watch import Watch
 
 __all__ = [
     "Cron",
@@ -28,6 +29,7 @@ __all__ = [
     "ScheduleSpec",
     "Scheduler",
     "Schedules",
+    "Watch",
     "bury",
     "preview",
 ]

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from app.kernel.errors import AppError, Code
+from app.kernel.metrics import Metrics
 from app.kernel.principal import SERVICE
-from app.orchestration import Queue, Queues, QueueState
+from app.orchestration import Queue, Queues, QueueState, Scheduler, Watch
 from app.orchestration.lifecycle import JOBS_TOPIC
 from app.orchestration.operations.queues import store
 from tests.orchestration.conftest import Bench
+from tests.orchestration.operations.conftest import Maker
 
 pytestmark = pytest.mark.anyio
 
@@ -138,3 +140,22 @@ async def test_a_look_reads_no_more_than_its_bound(
         assert scans
         assert sum(rows for _, rows in scans) < 3000
     await sql(bench, "delete from app.job_queue")
+
+
+async def test_the_metrics_of_the_queue(bench: Bench) -> None:
+    await bench.submit()
+    async with bench.database.begin(bench.user.elevated()) as uow:
+        await queues(bench).pause(uow, "task")
+    metrics = Metrics()
+    scheduler = Scheduler(bench.database, bench.jobs, Maker())
+    await Watch(bench.database, scheduler, metrics).run_once()
+    text = metrics.render().decode()
+    for line in (
+        'queue_jobs{kind="task",state="ready"} 1.0',
+        'queue_jobs{kind="task",state="running"} 0.0',
+        'queue_jobs{kind="any",state="future"} 0.0',
+        'queue_paused{kind="task"} 1.0',
+        'queue_paused{kind="tool"} 0.0',
+        'runs_stopped_total{cause="lost"} 0.0',
+    ):
+        assert line in text

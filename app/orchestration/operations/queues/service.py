@@ -6,6 +6,7 @@ from datetime import datetime
 
 from app.kernel.audit import record
 from app.kernel.errors import AppError, Code
+from app.kernel.metrics import Metrics
 from app.kernel.uow import UnitOfWork
 from app.orchestration.operations.queues import store
 
@@ -76,6 +77,15 @@ class Queues:
             if queue.kind == kind:
                 return queue
         raise _unknown(kind)
+
+
+def show(state: QueueState, metrics: Metrics) -> None:
+    """Put what the queue holds into the process's metrics."""
+    for queue in state.kinds:
+        states = {"ready": queue.ready, "running": queue.running}
+        metrics.observe_kind(queue.kind, states, queue.oldest_s, is_paused=queue.is_paused)
+    later = {"future": state.future, "waiting": state.waiting, "limited": state.limited}
+    metrics.observe_later(later)
 
 
 def _unknown(kind: str) -> AppError:
