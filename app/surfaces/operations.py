@@ -16,6 +16,7 @@ from app.surfaces.charging import BY_OUTCOME, Charging, quote
 from app.surfaces.context import Access, owned
 from app.surfaces.deadletters import PutAside
 from app.surfaces.files import Files
+from app.surfaces.limits import Limiting
 from app.surfaces.queues import Operating
 from app.surfaces.scheduling import Scheduling
 from app.surfaces.services import Services
@@ -38,6 +39,7 @@ class Operations:
         self.access = Access(services.database, services.auth)
         self.files = Files(services, self.access)
         self.calls = ToolCalls(services, self.access)
+        self.limits = Limiting(services, self.access)
         self.schedules = Scheduling(services, self.access)
         self.dead_letters = PutAside(services, self.access)
         self.queues = Operating(services, self.access)

@@ -20,6 +20,7 @@ from app.kernel.principal import SERVICE, Principal
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
 from app.orchestration import (
+    Admission,
     JobContext,
     JobRequest,
     Jobs,
@@ -172,7 +173,8 @@ async def bench(database: Database, dsn: str, tmp_path: Path) -> AsyncIterator[B
     await wakeups.start()
     billing = Billing()
     storage = Storage(LocalBlobs(tmp_path / "files"), SystemClock(), b"k" * 32, 10**6)
-    lifecycle = Lifecycle(billing, storage, wakeups)
+    admission = Admission(wakeups)
+    lifecycle = Lifecycle(billing, storage, wakeups, admission=admission)
     user = Principal("user", new_id(), scopes=frozenset({"jobs"}))
     async with database.begin(SERVICE) as uow:
         await uow.execute(
@@ -185,7 +187,7 @@ async def bench(database: Database, dsn: str, tmp_path: Path) -> AsyncIterator[B
         wakeups,
         billing,
         storage,
-        Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds),
+        Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds, admission),
         lifecycle,
         ScriptedHandler(),
         ScriptedTools(),

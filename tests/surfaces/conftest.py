@@ -22,7 +22,7 @@ from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
 from app.main import create_app
-from app.orchestration import Intake, Jobs, Lifecycle, Worker
+from app.orchestration import Admission, Intake, JobLimits, Jobs, Lifecycle, Worker
 from app.orchestration.workflow.running.lane import WorkflowLane
 from app.proxy import ToolCall, ToolProxy, ToolResult, Usage
 from app.registry import Registry
@@ -82,7 +82,8 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
     billing, registry = Billing(), Registry()
     proxy = PlayedProxy(registry, settings, clock)
     storage = Storage(LocalBlobs(tmp_path / "files"), clock, b"k" * 32, UPLOAD_LIMIT)
-    lifecycle, task = Lifecycle(billing, storage, wakeups), EchoTask(storage)
+    admission, task = Admission(wakeups), EchoTask(storage)
+    lifecycle = Lifecycle(billing, storage, wakeups, admission=admission)
     lane = WorkflowLane(
         transactions=database,
         wakeups=wakeups,
@@ -104,7 +105,7 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
         metrics=metrics,
         lanes=[lane],
     )
-    jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds)
+    jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds, admission)
     services = Services(
         settings=settings,
         database=database,
@@ -120,6 +121,7 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
         templates=TEMPLATES,
         worker=worker,
         metrics=metrics,
+        limits=JobLimits(wakeups),
     )
     await catalogue(services)
     alice = await person(services, "alice@example.org")

@@ -12,6 +12,7 @@ from app.registry import Tool
 from app.surfaces.mcp.billing import BillingTools
 from app.surfaces.mcp.calls import Call, Context
 from app.surfaces.mcp.jobs import JobTools
+from app.surfaces.mcp.limits import LimitTools
 from app.surfaces.mcp.owntools import OwnTools
 from app.surfaces.mcp.queues import QueueTools
 from app.surfaces.mcp.resources import TEMPLATES, Resources
@@ -38,6 +39,7 @@ class Handlers:
         families = (
             TaskTools(operations),
             JobTools(operations),
+            LimitTools(operations),
             ScheduleTools(operations),
             QueueTools(operations),
             WorkflowTools(operations),

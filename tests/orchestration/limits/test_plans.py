@@ -7,6 +7,7 @@ import pytest
 
 from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE
+from app.orchestration import store as jobs_store
 from app.orchestration.limits import store
 from tests.orchestration.limits.conftest import Asked, Desk
 
@@ -38,17 +39,24 @@ async def _plan(desk: Desk, sql: str, **values: Any) -> dict[str, Any]:
         return found
 
 
+def _filled(sql: str, values: tuple[str, ...]) -> str:
+    """A statement of the driver with its values written in."""
+    for place, value in enumerate(values, start=1):
+        sql = sql.replace(f"${place}", value)
+    return sql.replace("::", r"\:\:")
+
+
 async def test_the_waiting_are_not_among_the_ready(hogged: Desk) -> None:
     (row,) = await hogged.rows(
         "select count(*) as waiting from app.job_queue where place is null and run_at = 'infinity'"
     )
     assert row.waiting >= HOGS - 1
-    plan = await _plan(
-        hogged,
-        "select job_id from app.job_queue where place is null and run_at <= now()"
-        " order by run_at limit 500",
-    )
-    assert _rows_read(plan, "job_queue") <= 2
+    for sql, values in (
+        (jobs_store._CLAIM, ("'task'", "0", "500", "60", "'test'")),
+        (jobs_store._STAGE, ("500", "0")),
+    ):
+        plan = await _plan(hogged, _filled(sql, values))
+        assert _rows_read(plan, "job_queue") <= 32
 
 
 async def test_the_head_of_a_line_is_read_alone(hogged: Desk) -> None:
