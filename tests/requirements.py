@@ -24,6 +24,20 @@ PROOFS: dict[str, Demand] = {
         "A knockout of HBB over MCP succeeds, is charged its quote and leaves nine files.",
         "e2e/test_knockout.py",
     ),
+    "workflow-examples": _of(
+        "Every published workflow runs over HTTP and MCP: checked, held, charged for what ran.",
+        "e2e/test_workflow_examples.py",
+    ),
+    "workflow-prices": _of(
+        "A run of a workflow holds the most it can cost and is charged the steps that succeeded.",
+        "orchestration/workflow/test_pricing.py",
+        "surfaces/test_workflows.py::test_the_hold_is_the_most_and_the_charge_what_ran",
+    ),
+    "workflow-repeats": _of(
+        "Replay from a step and fork take over what still holds and are priced for the rest.",
+        "surfaces/test_workflows_again.py",
+        "orchestration/workflow/test_forking.py",
+    ),
     "commands": _of(
         "The command line has live progress, clean stdout for scripts and exit codes.",
         "e2e/test_cli.py",
@@ -139,6 +153,7 @@ PROOFS: dict[str, Demand] = {
         "A workflow definition is validated, documented and runs with steps stored once.",
         "orchestration/workflow/running/test_runs.py",
         "orchestration/workflow/running/test_waits.py",
+        "faults/test_workflow_faults.py",
         "orchestration/workflow/test_schema.py",
     ),
     "roles": _of(

@@ -249,6 +249,8 @@ async def test_who_may_not(http: httpx2.AsyncClient, world: World) -> None:
     [
         ({}, "/workflow"),
         ({"workflow": 5}, "/workflow"),
+        ({"workflow": {"workflow": 1, "nodes": 5}}, "/nodes"),
+        ({"workflow": {"workflow": 1, "nodes": {f"n{at}": {} for at in range(60)}}}, "/nodes"),
         ({"workflow": ECHOED, "version": 1}, "/version"),
         ({"workflow": ECHOED, "billing": "free"}, "/billing"),
         ({"workflow": ECHOED, "priority": 3}, "/priority"),

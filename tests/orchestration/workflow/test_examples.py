@@ -106,7 +106,7 @@ SCRIPTS = [
         "approval",
         {"record": FILE, "gene": "HBB"},
         {
-            "design": {"guides": [{"spacer": "ACGT"}]},
+            "design": {"chosen": [{"spacer": "ACGT"}]},
             "approve": {"order": True, "note": "go"},
             "oligos": {"oligos": ["caccgACGT"]},
         },
@@ -116,7 +116,7 @@ SCRIPTS = [
     Script(
         "approval",
         {"record": FILE, "gene": "HBB"},
-        {"design": {"guides": []}, "approve": failed("job_cancelled", "Nobody answered.")},
+        {"design": {"chosen": []}, "approve": failed("job_cancelled", "Nobody answered.")},
         {"ordered": False, "oligos": None, "note": "Nobody answered."},
         skipped=["oligos"],
     ),
@@ -210,7 +210,7 @@ def test_the_approval_asks_with_its_form() -> None:
 def test_literal_braces_and_moments_come_through() -> None:
     script = next(script for script in SCRIPTS if script.example == "waiting")
     done_run = run(_plan("waiting"), script.input, script.answers)
-    assert done_run.step("report").task.endswith("A text like ${{ this }} is no expression.")
+    assert "A text like ${{ this }} is no expression." in done_run.step("report").arguments["code"]
     assert done_run.step("night").until.isoformat() == "2030-01-31T07:00:00+00:00"
     assert done_run.step("pause").seconds == 60
     assert done("x").as_dict() == {"status": "Success", "output": "x", "error": None}
