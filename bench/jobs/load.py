@@ -101,7 +101,7 @@ class Closed:
             deadline = before.at + seconds
             while (left := deadline - time.monotonic()) > 0:
                 await self._sleep(min(_DEAD_S, left), callers)
-                dead.append((await self._rig.read()).dead_rows)
+                dead.append(await self._rig.dead_rows())
             after = await self._rig.read()
         finally:
             self._is_over = True

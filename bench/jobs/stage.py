@@ -25,9 +25,11 @@ from bench.platform import Parts, grant_users, hub, noop, parts, worker_process
 USERS = 1000
 DRAIN_S = 180.0
 _LOOK_S = 0.05
-_STATE = """
-select (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint,
-  (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'app'),
+_DEAD = """
+select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'app'
+"""
+_STATE = f"""
+select (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, ({_DEAD}),
   pg_total_relation_size('app.job_queue') + pg_total_relation_size('app.wallet')
 """
 
@@ -100,9 +102,18 @@ class Rig:
         """A reading; some 2 ms of the server's time."""
         row = await (await self.conn.execute(_STATE)).fetchone()
         wal, dead, hot = row or (0, 0, 0)
-        cpu = {name: cpu_seconds(*roots) for name, roots in self.processes.items()}
-        cpu["client"] = sum(psutil.Process().cpu_times()[:2])
+        # It looks at every process there is, which takes a while.
+        cpu = await asyncio.to_thread(self._cpu)
         return Reading(time.monotonic(), self.ended.total(), wal, dead, hot, cpu)
+
+    def _cpu(self) -> dict[str, float]:
+        used = {name: cpu_seconds(*roots) for name, roots in self.processes.items()}
+        return used | {"client": sum(psutil.Process().cpu_times()[:2])}
+
+    async def dead_rows(self) -> int:
+        """Dead rows now."""
+        row = await (await self.conn.execute(_DEAD)).fetchone()
+        return int(row[0]) if row else 0
 
     async def drain(self) -> None:
         """Wait until all that was submitted has ended; raises `SystemExit` if it does not."""
