@@ -152,6 +152,7 @@ PROOFS: dict[str, Demand] = {
     "workflows": _of(
         "A workflow definition is validated, documented and runs with steps stored once.",
         "orchestration/workflow/running/test_runs.py",
+        "orchestration/workflow/running/test_lane.py",
         "orchestration/workflow/running/test_waits.py",
         "faults/test_workflow_faults.py",
         "orchestration/workflow/test_schema.py",

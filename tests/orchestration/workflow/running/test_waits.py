@@ -52,7 +52,7 @@ async def answer(bench: Bench, job_id: UUID, value: Any, path: str = "ask") -> Q
 
 async def until_parked(bench: Bench, job: JobView) -> None:
     async def is_parked() -> bool:
-        return (await queue_row(bench, job.job_id))["parked_as"] == "Waiting"
+        return bool((await queue_row(bench, job.job_id))["parked_as"] == "Waiting")
 
     await until(is_parked)
     row = await queue_row(bench, job.job_id)
