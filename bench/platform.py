@@ -16,6 +16,7 @@ from app.kernel.clock import SystemClock
 from app.kernel.db import Database
 from app.kernel.embedded import EmbeddedHub, Hub, bootstrap
 from app.kernel.ids import new_id
+from app.kernel.memory import settle_memory
 from app.kernel.metrics import Metrics
 from app.kernel.migrate import upgrade
 from app.kernel.principal import SERVICE
@@ -166,6 +167,7 @@ def _work(
         async with parts(dsn, home, **changes) as made:
             task = asyncio.create_task(made.worker().run())
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            settle_memory()
             ready.set()
             await asyncio.gather(task, return_exceptions=True)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from app.cli import make_console, run_async
 from app.cli.session import LOCAL_EMAIL, issue_key, local_user
 from app.kernel.errors import AppError, Code
+from app.kernel.memory import settle_memory
 from app.kernel.principal import SERVICE
 from app.kernel.settings import Settings, load_settings
 from app.kernel.telemetry import configure_logging
@@ -44,7 +45,6 @@ def _platform(
 
 
 async def _serve(settings: Settings, *, has_worker: bool, is_guided: bool) -> None:
-    from app.kernel.memory import settle_memory
     from app.main import create_app
     from app.surfaces.listening import bind, listening
 
@@ -125,6 +125,7 @@ async def _work(settings: Settings) -> None:
     console, stop = make_console(is_error=True), asyncio.Event()
     with _stopping(stop):
         async with _platform(settings, console, has_worker=True):
+            settle_memory()
             console.print("Working  (Ctrl-C stops)")
             await stop.wait()
 

@@ -65,6 +65,11 @@ class Wakeups:
             self._pending.add(topic)
             self._dirty.set()
 
+    @property
+    def has_followers(self) -> bool:
+        """Whether anybody here may wait for a topic of one thing (`kind:id`), such as a job's."""
+        return any(":" in topic for topic in self._tickets)
+
     def ticket(self, topic: str) -> "Ticket":
         """Take one before reading the state; it notes every wake-up of the topic from now on."""
         ticket = Ticket()

@@ -6,6 +6,7 @@ of the batch before run. Such a job has no trace of its own beyond its row, and 
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,10 +15,11 @@ from uuid import UUID
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE, Principal, Scope
 from app.kernel.settings import Settings
-from app.kernel.uow import Transactions
-from app.kernel.wakeups import Wakeups
+from app.kernel.uow import Transactions, UnitOfWork
+from app.kernel.wakeups import Ticket, Wakeups
 from app.orchestration import store
 from app.orchestration.dispatch import Dispatcher
+from app.orchestration.floor import Floor
 from app.orchestration.lifecycle import DUE_TOPIC, JOBS_TOPIC, Lifecycle
 from app.orchestration.metering import usage_of
 from app.orchestration.retries import buried, delay_of, is_final
@@ -54,7 +56,7 @@ class FastLane:
         self._running: dict[UUID, tuple[Lease, asyncio.Task[None]]] = {}
         self._ends: deque[End] = deque()
         self._has_ends = asyncio.Event()
-        self._writing: set[UUID] = set()
+        self._floor = Floor()
 
     def held(self) -> dict[UUID, int]:
         """The leases to renew: jobs that run, by fencing token."""
@@ -101,14 +103,23 @@ class FastLane:
 
     async def _write(self, ends: list[End], room: int, ids: Sequence[UUID] | None) -> list[Lease]:
         """End and claim: among `ids`, or None for whatever is ready."""
-        lease_s, leases = self._settings.lease_seconds, []
+        leases: list[Lease] = []
         async with self._transactions.begin(SERVICE) as uow:
             if ends:
                 await self._lifecycle.finish_many(uow, ends)
             if ids is None or ids:
-                leases = await store.claim(uow, KIND, room, lease_s, self._worker, ids=ids)
+                leases = await self._claim(uow, room, ids)
         if ids:
             self._dispatcher.done(ids)
+        return leases
+
+    async def _claim(self, uow: UnitOfWork, room: int, ids: Sequence[UUID] | None) -> list[Lease]:
+        began = time.monotonic()
+        floor = self._floor.next(began) if ids is None else 0
+        lease_s = self._settings.lease_seconds
+        leases = await store.claim(uow, KIND, room, lease_s, self._worker, floor=floor, ids=ids)
+        if ids is None:
+            self._floor.saw(floor, leases, began, time.monotonic())
         return leases
 
     async def _write_singly(self, ends: list[End]) -> None:
@@ -123,10 +134,9 @@ class FastLane:
                 if end != (unfit := _unfit(end)):
                     self._end(unfit)
 
-    async def _wait(self, ticket: Any) -> None:
-        woken = asyncio.create_task(
-            self._wakeups.wait(JOBS_TOPIC, ticket, self._settings.poll_seconds)
-        )
+    async def _wait(self, ticket: Ticket) -> None:
+        rest_s = self._floor.rest(time.monotonic(), self._settings.poll_seconds)
+        woken = asyncio.create_task(self._wakeups.wait(JOBS_TOPIC, ticket, rest_s))
         ended = asyncio.create_task(self._has_ends.wait())
         try:
             await asyncio.wait({woken, ended}, return_when=asyncio.FIRST_COMPLETED)

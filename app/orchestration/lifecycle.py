@@ -95,8 +95,9 @@ class Lifecycle:
         await self._pass_on(uow, ended, held)
         # Beyond a few, followers in other processes find out by looking.
         is_local = len(held) > _TOLD
-        for end in held:
-            self._tell(uow, end.lease.job_id, is_local=is_local)
+        if not is_local or self._wakeups.has_followers:
+            for end in held:
+                self._tell(uow, end.lease.job_id, is_local=is_local)
         return done
 
     async def _pass_on(self, uow: UnitOfWork, ended: Sequence[Ended], held: list[End]) -> None:

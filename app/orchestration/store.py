@@ -39,6 +39,7 @@ _CLAIM_NAMED = _CLAIM.replace(
   job_id = any($6::text::uuid[]) and kind = $1 and place >= $2""",
 )
 
+# No two lists are joined with each other: without hash joins that would take their product.
 # Start-time fair queuing: P. Goyal, H. Vin, H. Cheng, SIGCOMM 1996. The virtual time of a kind
 # is the place of its first job that waits, or the clock where none waits.
 _PLACED = """
@@ -49,19 +50,23 @@ heads as materialized (
       order by q.place limit 1),
     (extract(epoch from now()) * 1000000)::bigint) as place
   from (select distinct kind from asked) as k),
-tails as materialized (
-  select a.user_id, a.kind, a.priority, max(t.place) as place
-  from (select distinct user_id, kind, priority from asked) as a,
-    generate_series(a.priority, 2) as l(level),
-    lateral (select q.place from app.job_queue q
-      where q.user_id = a.user_id and q.kind = a.kind and q.priority = l.level
-        and q.place is not null
-      order by q.place desc limit 1) as t
-  group by 1, 2, 3),
+groups as materialized (
+  select a.user_id, a.kind, a.priority, greatest(
+    (select h.place from heads h where h.kind = a.kind),
+    (select max(t.place) + 1 from generate_series(a.priority, 2) as l(level),
+      lateral (select q.place from app.job_queue q
+        where q.user_id = a.user_id and q.kind = a.kind and q.priority = l.level
+          and q.place is not null
+        order by q.place desc limit 1) as t)) as base
+  from (select distinct user_id, kind, priority from asked) as a),
 placed as (
-  select a.*, greatest(h.place, t.place + 1) - 1
-    + row_number() over (partition by a.user_id, a.kind, a.priority order by a.job_id) as place
-  from asked a join heads h using (kind) left join tails t using (user_id, kind, priority))
+  select job_id, user_id, kind, priority, run_at, is_limited, webhook_id,
+    max(base) over (partition by user_id, kind, priority) - 2 + row_number()
+      over (partition by user_id, kind, priority order by job_id nulls first) as place
+  from (
+    select job_id, user_id, kind, priority, run_at, is_limited, webhook_id, null::bigint as base
+    from asked
+    union all select null, user_id, kind, priority, null, null, null, base from groups) as mixed)
 """
 
 _INSERT = f"""
@@ -81,13 +86,13 @@ queued as (
     case when is_limited or run_at > now() then null else place end,
     case when is_limited then 'infinity' else coalesce(run_at, now()) end,
     coalesce(is_limited, false), case when is_limited then 'Limited' end, webhook_id
-  from placed)
+  from placed where job_id is not null)
 select now(), max(place) from heads
 """
 
 _STAGE = f"""
 with asked as materialized (
-  select job_id, user_id, kind, priority from app.job_queue
+  select job_id, user_id, kind, priority, run_at, is_limited, webhook_id from app.job_queue
   where place is null and run_at <= now() order by run_at limit $1 for update skip locked),
 {_PLACED},
 staged as (
@@ -105,13 +110,12 @@ with ended as materialized (
 held as (
   delete from app.job_queue q using ended e
   where q.job_id = e.job_id and q.attempt = e.attempt
-  returning q.job_id, q.is_limited, q.webhook_id)
+  returning q.is_limited, q.webhook_id, e.*)
 update app.processing_jobs j
-set status = e.status, end_time = now(), attempt = e.attempt, final_output = e.output,
-  error = e.error
-from ended e join held using (job_id)
-where j.job_id = e.job_id and j.end_time is null
-returning j.job_id, held.is_limited, held.webhook_id
+set status = h.status, end_time = now(), attempt = h.attempt, final_output = h.output,
+  error = h.error
+from held h where j.job_id = h.job_id and j.end_time is null
+returning j.job_id, h.is_limited, h.webhook_id
 """
 
 

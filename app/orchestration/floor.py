@@ -1,0 +1,38 @@
+"""Where a claim begins to look in the queue.
+
+Rows that were claimed and deleted stay in the index for as long as an old snapshot may see them,
+at the very head where every claim looks first. A claim that begins where the last one ended does
+not meet them. What came to lie before that (a job given back, another process's) is found by a
+sweep from the start, ten times a second and less often where sweeps take long.
+"""
+
+from collections.abc import Sequence
+
+from app.orchestration.types import Lease
+
+_SWEEP_S = 0.1
+_SHARE = 20
+
+
+class Floor:
+    """The floor of one claimer of one kind of job; times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._place = 0
+        self._sweep_at = 0.0
+
+    def next(self, now: float) -> int:
+        """The place to begin at; 0 is a sweep."""
+        return 0 if now >= self._sweep_at else self._place
+
+    def saw(self, floor: int, leases: Sequence[Lease], began: float, now: float) -> None:
+        """A claim that began at `floor` has given `leases`."""
+        if floor == 0:
+            self._sweep_at = now + max(_SWEEP_S, _SHARE * (now - began))
+        if leases:
+            self._place = max(lease.place for lease in leases)
+
+    def rest(self, now: float, longest_s: float) -> float:
+        """How long a claimer that found nothing may wait for a wake-up: until its next sweep."""
+        left = self._sweep_at - now
+        return min(left, longest_s) if left > 0 and self._place else longest_s
