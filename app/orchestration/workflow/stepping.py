@@ -1,10 +1,11 @@
 """Stepping: from a plan and the results so far to what can be done next.
 
-Pure, total and deterministic. Nothing is kept between calls, so that any worker can go on with
-any run; what was started is known to the caller and given as `running`.
+Pure, total and deterministic. Nothing has to be kept between calls, so that any worker can go on
+with any run; what was started is known to the caller and given as `running`.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.kernel.errors import Code
@@ -22,6 +23,18 @@ from app.orchestration.workflow.steps import (
 )
 
 _PENDING, _RUN = -2, -1
+_NO_BOUND = 1 << 62
+
+
+@dataclass(slots=True)
+class Window:
+    """How much of a run is looked at: once `most` steps are ready, no more are made, and no items
+    of maps are looked at that were not before. `opened` is kept by the caller between calls: how
+    many items of a map, by its path, were looked at.
+    """
+
+    most: int = _NO_BOUND
+    opened: dict[str, int] = field(default_factory=dict)
 
 
 def advance(
@@ -29,14 +42,16 @@ def advance(
     workflow_input: Any,
     results: Mapping[str, StepResult],
     running: Collection[str] = frozenset(),
+    window: Window | None = None,
 ) -> Advance:
     """What follows from these results.
 
     `running` are the paths of steps that were given out before: they are not given again, and
     their expressions are not evaluated. The first step, in the order of the graph, that failed
     and must not ends the workflow. The values given out are shared: they must not be changed.
+    With a `window` only some of what is ready is given.
     """
-    walk = _Walk(results, running)
+    walk = _Walk(results, running, window or Window())
     result = walk.scope(plan.root, "", Scope(workflow_input), is_fatal=True)
     if result is None:
         return Advance(walk.ready, walk.waiting, walk.skipped, walk.settled, None)
@@ -48,11 +63,14 @@ def advance(
 class _Walk:
     """One pass over the graph."""
 
-    __slots__ = ("_results", "_running", "ready", "settled", "skipped", "waiting")
+    __slots__ = ("_results", "_running", "_window", "ready", "settled", "skipped", "waiting")
 
-    def __init__(self, results: Mapping[str, StepResult], running: Collection[str]) -> None:
+    def __init__(
+        self, results: Mapping[str, StepResult], running: Collection[str], window: Window
+    ) -> None:
         self._results = results
         self._running = running
+        self._window = window
         self.ready: list[ReadyStep] = []
         self.waiting: list[WaitingStep] = []
         self.skipped: list[str] = []
@@ -113,7 +131,8 @@ class _Walk:
         return result
 
     def work(self, node: NodePlan, path: str, scope: Scope, _: bool) -> None:
-        self.ready.append(ready_step(node, path, scope))
+        if len(self.ready) < self._window.most:
+            self.ready.append(ready_step(node, path, scope))
 
     def wait(self, node: NodePlan, path: str, scope: Scope, _: bool) -> None:
         self.waiting.append(waiting_step(node, path, scope))
@@ -130,8 +149,11 @@ class _Walk:
         outputs: list[Any] = []
         errors: list[Mapping[str, Any]] = []
         active = 0
+        is_cut = False
         for index, item in enumerate(map_items(node, scope)):
             if active == node.parallel:
+                break
+            if is_cut := self._is_beyond(path, index):
                 break
             at = f"{path}[{index}]"
             result = self._item(node.body, at, scope.inside(item, index), is_fatal and must_succeed)
@@ -144,7 +166,16 @@ class _Walk:
             else:
                 outputs.append(None)
                 errors.append({"index": index, "error": result.error})
-        return None if active else StepResult("Success", outputs, None, errors)
+        return None if active or is_cut else StepResult("Success", outputs, None, errors)
+
+    def _is_beyond(self, path: str, index: int) -> bool:
+        """Whether a map's item is not looked at now; else it is from now on."""
+        if index < self._window.opened.get(path, 0):
+            return False
+        if len(self.ready) >= self._window.most:
+            return True
+        self._window.opened[path] = index + 1
+        return False
 
     def _item(
         self, body: NodePlan | ScopePlan, path: str, scope: Scope, is_fatal: bool

@@ -30,7 +30,7 @@ from app.orchestration.workflow.running.records import (
     PutOff,
     Stored,
 )
-from app.orchestration.workflow.stepping import advance
+from app.orchestration.workflow.stepping import Window, advance
 from app.orchestration.workflow.steps import (
     SKIPPED,
     Advance,
@@ -87,6 +87,7 @@ class Run:
         "_skipped",
         "_told",
         "_waits",
+        "_window",
         "account",
         "closing",
         "ended",
@@ -130,6 +131,7 @@ class Run:
         self._paused: dict[str, float | None] = {}
         self._fresh: list[tuple[str, float]] = []
         self._waits: set[str] = set()
+        self._window = Window()
         self._skipped: set[str] = set()
         self._told: set[str] = set()
         self._once: set[str] = set()
@@ -225,14 +227,15 @@ class Run:
         plan = self.plan
         assert plan is not None
         while True:
-            state = advance(plan, self._input, self.results, self._busy)
+            self._window.most = max(0, parallel - len(self.working))
+            state = advance(plan, self._input, self.results, self._busy, self._window)
             self._follow(state, made, now)
             if state.end is not None:
                 made.end = self._end(plan, state.end)
                 return
             if not self._begin(state.waiting, made, now, at):
                 break
-        made.work = state.ready[: max(0, parallel - len(self.working))]
+        made.work = state.ready
         for step in made.work:
             self.working.add(step.path)
             self._busy.add(step.path)
