@@ -14,6 +14,7 @@ from app.orchestration.workflow import (
     advance,
     check,
 )
+from app.orchestration.workflow.stepping import Window
 
 Step = ReadyStep | WaitingStep
 Answer = Callable[[Step], StepResult]
@@ -62,8 +63,11 @@ def run(
     *,
     results: Mapping[str, StepResult] | None = None,
     random: Random | None = None,
+    most: int | None = None,
 ) -> Run:
     """Run to the end; steps in flight end one at a time, in the order given or a random one.
+
+    With `most`, no more steps than that are in flight.
 
     `answer` may be a table of outputs, or results, by path; a step not in it fails the test.
     """
@@ -72,8 +76,11 @@ def run(
     flying: dict[str, Step] = {}
     given: list[Step] = []
     finished: list[str] = []
+    window = Window()
     for _ in range(20_000):
-        state = advance(plan, given_input, known, flying.keys())
+        if most is not None:
+            window.most = max(0, most - len(flying))
+        state = advance(plan, given_input, known, flying.keys(), window)
         if state.end is not None:
             return Run(state.end, known, state.skipped, given, finished)
         for step in (*state.ready, *state.waiting):

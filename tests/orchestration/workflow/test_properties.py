@@ -154,6 +154,19 @@ def test_the_order_in_which_steps_end_does_not_matter(
 
 
 @_bounded
+@given(workflows(), _worlds, st.integers(0, 99), st.integers(1, 3))
+def test_a_run_with_few_steps_at_a_time_ends_the_same(
+    nodes: dict[str, Any], world: Executor, seed: int, most: int
+) -> None:
+    plan, straight = _run(nodes, world)
+    other = run(plan, FLAGS, world, random=Random(seed), most=most)
+    assert other.end.status == straight.end.status
+    if straight.end.status == "Success":
+        assert (other.end, other.skipped) == (straight.end, straight.skipped)
+        assert set(other.paths) == set(straight.paths)
+
+
+@_bounded
 @given(workflows(), _worlds, st.integers(0, 99), st.data())
 def test_a_run_taken_up_from_any_of_its_results_ends_the_same(
     nodes: dict[str, Any], world: Executor, seed: int, data: st.DataObject
