@@ -2,16 +2,15 @@
 
 import asyncio
 import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 
+from app.cli import exit_code, main
+from app.kernel.errors import AppError
 from app.kernel.principal import USER_SCOPES, Scope
-from tests.e2e.keeper import UAOL
 from tests.surfaces.test_queues import dead
 from tests.surfaces.world import Person, World, person
 
@@ -19,36 +18,25 @@ pytestmark = pytest.mark.anyio
 
 
 class Shell:
-    """Runs `uaol` with a server and a key."""
+    """Runs commands of `uaol` in a thread of this process, with a server and a key."""
 
-    def __init__(self, url: str, who: Person, home: Path) -> None:
-        self._env = os.environ | {
-            "UAOL_URL": url,
-            "UAOL_API_KEY": who.key,
-            "UAOL_HOME": str(home),
-        }
+    def __init__(self, url: str, who: Person) -> None:
+        self._env = {"UAOL_URL": url, "UAOL_API_KEY": who.key}
 
     async def run(self, *arguments: str, code: int = 0) -> str:
-        process = await asyncio.create_subprocess_exec(
-            UAOL,
-            *arguments,
-            env=self._env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        assert process.returncode == code, (out, err)
-        assert b"Traceback" not in err
-        return (out if code == 0 else err).decode()
+        result = await asyncio.to_thread(CliRunner().invoke, main, arguments, env=self._env)
+        error = result.exception
+        assert (exit_code(error) if isinstance(error, AppError) else result.exit_code) == code
+        return f"{error.code}: {error}" if isinstance(error, AppError) else result.stdout
 
     async def json(self, *arguments: str) -> Any:
         return json.loads(await self.run(*arguments))
 
 
 @pytest.fixture
-async def shell(url: str, world: World, tmp_path: Path) -> Shell:
+async def shell(url: str, world: World) -> Shell:
     scopes = frozenset({*USER_SCOPES, Scope.ADMIN})
-    return Shell(url, await person(world.services, "shell@example.org", scopes), tmp_path)
+    return Shell(url, await person(world.services, "shell@example.org", scopes))
 
 
 async def test_the_queue(shell: Shell) -> None:
@@ -80,7 +68,7 @@ async def test_schedules(shell: Shell) -> None:
 
 
 async def test_dead_jobs(shell: Shell, http: httpx2.AsyncClient, url: str, world: World) -> None:
-    mine = Shell(url, world.alice, world.folder)
+    mine = Shell(url, world.alice)
     (job,) = await dead(http)
     assert job in await mine.run("jobs", "dead")
     assert "goes on as" in await mine.run("jobs", "redrive", job)

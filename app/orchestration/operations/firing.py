@@ -6,7 +6,6 @@ moments whose record has been forgotten.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -89,7 +88,7 @@ class Firing:
         if isinstance(made, AppError):
             return [Moment(moment, "Refused", error=made.as_dict()) for moment in moments]
         requests = [
-            replace(made, idempotency_key=key_of(schedule.schedule_id, moment))
+            made._replace(idempotency_key=key_of(schedule.schedule_id, moment))
             for moment in moments
         ]
         results = await self._jobs.submit_many(uow, requests) if requests else []

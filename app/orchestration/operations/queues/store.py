@@ -47,15 +47,13 @@ order by k.kind
 
 # Parked for ever are those that wait for a person, a child or a limit; the rest have a time.
 _LATER = """
-select
-  (select count(*) from (select 1 from app.job_queue
-    where place is null and run_at < 'infinity' limit :most) as one) as future,
-  (select count(*) filter (where parked_as = 'Waiting') from (
-    select parked_as from app.job_queue where place is null and run_at = 'infinity'
-    limit :most) as two) as waiting,
-  (select count(*) filter (where parked_as = 'Limited') from (
-    select parked_as from app.job_queue where place is null and run_at = 'infinity'
-    limit :most) as three) as limited
+select f.future, p.waiting, p.limited from (
+  select count(*) as future from (select 1 from app.job_queue
+    where place is null and run_at < 'infinity' limit :most) as timed) as f, (
+  select count(*) filter (where parked_as = 'Waiting') as waiting,
+    count(*) filter (where parked_as = 'Limited') as limited
+  from (select parked_as from app.job_queue where place is null and run_at = 'infinity'
+    limit :most) as parked) as p
 """
 
 
