@@ -23,7 +23,15 @@ from app.kernel.principal import SERVICE
 from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Intake, JobRequest, Jobs, Lifecycle, Worker, make_dispatcher
+from app.orchestration import (
+    Intake,
+    JobRequest,
+    Jobs,
+    Lifecycle,
+    Worker,
+    WorkflowLane,
+    make_dispatcher,
+)
 from app.proxy import BuiltinTool, RawResult, ToolProxy
 from app.registry import Registry, ToolDefinition
 from app.storage import LocalBlobs, Storage
@@ -106,7 +114,17 @@ class Parts:
             await self.registry.refresh(uow)
 
     def worker(self) -> Worker:
-        """A worker as the platform runs it."""
+        """A worker as the platform runs it, but without agents."""
+        dispatcher = make_dispatcher(self.settings, self.database, self.wakeups, Metrics())
+        workflows = WorkflowLane(
+            transactions=self.database,
+            wakeups=self.wakeups,
+            lifecycle=self.lifecycle,
+            billing=self.billing,
+            proxy=self.proxy,
+            settings=self.settings,
+            dispatcher=dispatcher,
+        )
         return Worker(
             transactions=self.database,
             wakeups=self.wakeups,
@@ -116,7 +134,8 @@ class Parts:
             handlers={},
             settings=self.settings,
             metrics=Metrics(),
-            dispatcher=make_dispatcher(self.settings, self.database, self.wakeups, Metrics()),
+            lanes=[workflows],
+            dispatcher=dispatcher,
         )
 
 
