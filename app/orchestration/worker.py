@@ -274,6 +274,7 @@ class Worker:
         for lane, theirs in lanes:
             for job_id in theirs.keys() & lane.held().keys():
                 if alive.get(job_id, True):
+                    self._metrics.observe_stop(is_lost=job_id not in alive)
                     lane.stop(job_id, is_cancelled=job_id in alive)
         for key in held.items():
             if alive.get(key[0], True):
@@ -281,6 +282,7 @@ class Worker:
 
     def _stop_run(self, key: tuple[UUID, int], *, is_cancelled: bool) -> None:
         if (run := self._runs.get(key)) is not None:
+            self._metrics.observe_stop(is_lost=not is_cancelled)
             if is_cancelled:
                 run.context.cancel()
             run.stop()
