@@ -1,9 +1,10 @@
 """Values of billing. One credit is 1,000,000 micro-credits; no amount is ever a float."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from app.kernel.errors import AppError, Code
@@ -68,8 +69,7 @@ class Wallet:
     granted_micro: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Credits set aside for a run; the id is the idempotency key.
 
     With `lifetime_s` the hold is released by itself when its run died without an end; a job's
@@ -82,8 +82,7 @@ class Hold:
     lifetime_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """One metered effect of a run; (`job_id`, `key`) is unique, so a resumed run adds nothing."""
 
     usage_id: UUID
@@ -92,11 +91,10 @@ class Usage:
     key: str
     kind: Literal["tool", "sandbox", "llm"]
     subject: str
-    quantities: Mapping[str, Any] = field(default_factory=dict)
+    quantities: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The end of a hold: `captured_micro` are spent, the rest goes back.
 
     `usage` is what the run used, where it was one call and has no usage events of its own.

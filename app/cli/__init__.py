@@ -5,7 +5,7 @@ machine lacks (database, sandbox, server), 4 the request was refused (bad input,
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import click
@@ -30,9 +30,18 @@ def make_console(*, is_error: bool = False) -> Console:
     return console
 
 
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where there is one: it halves the cost of a request."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
 def run_async(work: Coroutine[Any, Any, None]) -> None:
     """Run a command to its end; Ctrl-C ends it in order."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(work)
 
 

@@ -72,7 +72,8 @@ class Database:
         self._engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
-            max_overflow=pool_size,
+            # A connection beyond the pool would be made and closed for one transaction.
+            max_overflow=0,
             pool_timeout=wait_s,
             # A transaction pooler hands each transaction another backend, where a
             # statement prepared earlier does not exist.

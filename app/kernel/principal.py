@@ -1,8 +1,7 @@
 """Who acts. Every unit of work is opened for one principal, and row-level security follows it."""
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from app.kernel.errors import AppError, Code
@@ -22,8 +21,7 @@ class Scope(StrEnum):
 USER_SCOPES = frozenset({Scope.JOBS, Scope.TOOLS, Scope.FILES, Scope.BILLING, Scope.KEYS})
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """A user, or the platform itself (`kind="service"`), perhaps on a user's behalf."""
 
     kind: Literal["user", "service"]
@@ -39,7 +37,7 @@ class Principal:
 
     def elevated(self) -> "Principal":
         """The platform acting for this user: it may write, the claims still name the user."""
-        return replace(self, kind="service")
+        return self._replace(kind="service")
 
     def require(self, scope: Scope) -> None:
         """Raise `forbidden` unless the principal has the scope."""

@@ -26,7 +26,7 @@ class Settings(BaseSettings):
         None, description="Also serve the embedded hub on this loopback port (scram)."
     )
     postgres_shared_buffers: str = Field("256MB", description="Memory of the embedded hub.")
-    db_pool_size: int = Field(10, description="Database connections kept by one process.")
+    db_pool_size: int = Field(20, description="Database connections kept by one process.")
 
     host: str = Field("127.0.0.1", description="Address the server listens on.")
     port: int = Field(8765, description="Port the server listens on; 0 takes a free one.")

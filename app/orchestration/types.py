@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from app.billing import Quote, Usage
@@ -15,8 +15,7 @@ from app.orchestration.states import TERMINAL
 from app.storage import Blob
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(NamedTuple):
     """A run to be queued; `definition` is JSON kept as it is, `price` is what it may cost.
 
     It starts at `run_at` at the earliest. `priority` (-2..2) orders a user's own jobs only.
@@ -35,8 +34,7 @@ class JobRequest:
     webhook_id: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
+class JobView(NamedTuple):
     """A job as its owner sees it. `charged_micro` is None until it has ended."""
 
     job_id: UUID
@@ -59,8 +57,7 @@ class JobView:
         return self.status in TERMINAL
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(NamedTuple):
     """A queued job, and whether this request made it (else its idempotency key did before)."""
 
     job: JobView
@@ -78,8 +75,7 @@ class JobEvent:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """A job claimed by a worker. `attempt` is the fencing token."""
 
     job: JobView
@@ -94,8 +90,7 @@ class Lease:
         return self.job.job_id
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """How a leased job ended. `usage` is metered with the end.
 
     `charge_micro` is what it costs, never more than its hold; unless given, a success costs the
@@ -117,8 +112,7 @@ class End:
         return self.lease.job.price_micro if self.status == "Success" else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A job taken out of the queue, and who is to be told."""
 
     job_id: UUID

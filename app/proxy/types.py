@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.kernel.errors import AppError
@@ -17,8 +17,7 @@ OnListed = Callable[[ServerConfig, Sequence[ToolDefinition]], Awaitable[None]]
 """Told of a server's tools whenever they were listed, before any call reaches the server."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """One call. `timeout_s` can only shorten the tool's own limit."""
 
     principal: Principal
@@ -29,8 +28,7 @@ class ToolCall:
     timeout_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What a call took: wall time in ms, argument and answer sizes in bytes of JSON."""
 
     tool: str
@@ -40,8 +38,7 @@ class Usage:
     bytes_out: int
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(NamedTuple):
     """A tool's answer. `is_error` is the tool's own refusal, explained by `error`."""
 
     structured: dict[str, Any] | None

@@ -172,7 +172,7 @@ def _account(row: Any) -> Account:
 
 async def meter(uow: UnitOfWork, usages: Sequence[Usage]) -> set[tuple[UUID, str]]:
     """Record usage; returns the (job, key) recorded now, not those recorded before."""
-    names = Usage.__slots__
+    names = Usage._fields
     rows = [
         {name: getattr(usage, name) for name in names} | {"quantities": dict(usage.quantities)}
         for usage in usages
