@@ -9,7 +9,7 @@ BENCH_STAMP := .venv-bench/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench-install constraints clean
+.PHONY: help install demo up test faults check bench-install constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -42,6 +42,12 @@ up: $(STAMP) ## serve until Ctrl-C; prints URL, key and MCP client configuration
 test: $(DEV_STAMP) ## run every test that this machine can run
 	@tests/system_packages.sh
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+
+FAULTS_SECONDS ?= 600
+faults: $(DEV_STAMP) ## the long fault tests, ten minutes; the last line is one JSON object
+	@tests/system_packages.sh
+	@UAOL_FAULTS_SECONDS=$(FAULTS_SECONDS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
+	  -q -p tests.faults.summary tests/faults tests/simulation
 
 check: $(DEV_STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -32,6 +32,16 @@ def job_topic(job_id: UUID) -> str:
     return f"job:{job_id}"
 
 
+def _newest(ends: Sequence[End]) -> Sequence[End]:
+    """One end a job: a batch may hold that of a lost lease beside that of the lease after it."""
+    newest: dict[UUID, End] = {}
+    for end in ends:
+        known = newest.setdefault(end.lease.job_id, end)
+        if known.lease.attempt < end.lease.attempt:
+            newest[end.lease.job_id] = end
+    return list(newest.values())
+
+
 class Lifecycle:
     """Moves jobs to their next state. Every move of a running job needs its fencing token."""
 
@@ -72,6 +82,7 @@ class Lifecycle:
 
         Returns the jobs ended now; a run whose token is stale changes nothing.
         """
+        ends = _newest(ends)
         ended = await store.complete(uow, ends)
         done = {one.job_id for one in ended}
         held = sorted((e for e in ends if e.lease.job_id in done), key=lambda e: e.lease.job_id)

@@ -20,6 +20,7 @@ from app.kernel.settings import Settings
 from app.orchestration import JobRequest, JobView
 from app.surfaces.services import Services
 from tests.books import assert_balanced
+from tests.faults.crew import Crew, open_crew
 from tests.faults.own_hub import OwnHub
 from tests.faults.tiny import NAME, PRICE, Tiny
 from tests.faults.traps import Trap, trapped_worker
@@ -178,6 +179,12 @@ def home() -> Iterator[Path]:
     """A home that every user of the machine may pass through, as PostgreSQL's own must."""
     with tempfile.TemporaryDirectory(prefix="uaol-faults-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+async def crew(dsn: str, home: Path) -> AsyncIterator[Crew]:
+    async with open_crew(dsn, home) as made:
+        yield made
 
 
 @pytest.fixture

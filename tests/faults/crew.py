@@ -31,6 +31,7 @@ from app.orchestration import Intake, JobRequest, Jobs, Lifecycle, Outcome, stor
 from app.orchestration.types import End, JobContext
 from app.proxy import ToolCall, ToolResult, Usage
 from app.storage import LocalBlobs, Storage
+from tests.books import assert_balanced
 from tests.faults.failpoints import Failpoints, die
 from tests.faults.history import Diary, Row, now
 from tests.orchestration.conftest import Bench, ScriptedHandler, ScriptedTools
@@ -88,8 +89,9 @@ class NotedLifecycle(Lifecycle):
     async def finish_many(self, uow: UnitOfWork, ends: Sequence[End]) -> Any:
         began = now()
         done = await super().finish_many(uow, ends)
-        ended = [_told(end) for end in ends if end.lease.job_id in done]
-        stale = [_told(end) for end in ends if end.lease.job_id not in done]
+        newest = {end.lease.job_id: end for end in sorted(ends, key=lambda e: e.lease.attempt)}
+        ended = [_told(end) for job_id, end in newest.items() if job_id in done]
+        stale = [_told(end) for end in ends if _told(end) not in ended]
         uow.after_commit(lambda: self.diary.note("end", began, ended=ended, stale=stale))
         return done
 
@@ -252,7 +254,7 @@ class Crew:
 
 _ROWS = """
 select j.job_id, j.status, j.attempt, j.final_output, j.price_micro,
-  j.idempotency_key as key,
+  (select key from app.job_key k where k.job_id = j.job_id) as key,
   coalesce((select json_agg(json_build_array(kind, captured_micro)) from app.settlement
     where hold_id = j.job_id), '[]') as settlements,
   exists (select 1 from app.job_queue q where q.job_id = j.job_id) as is_queued
@@ -303,7 +305,16 @@ class Load:
 _KINDS = (*["tool"] * 9, "task")
 
 
-async def give_user(bench: Bench) -> None:
-    """The bench's user, with credits enough for anything."""
-    async with bench.database.begin(SERVICE) as uow:
-        await bench.billing.grant(uow, bench.user.owner, GRANT, cause=f"test:{bench.user.owner}")
+@contextlib.asynccontextmanager
+async def open_crew(dsn: str, home: Path, **changes: Any) -> AsyncIterator[Crew]:
+    """A crew without workers and a user with credits for anything; at the end the books balance."""
+    async with open_bench(dsn, home, **changes) as bench:
+        async with bench.database.begin(SERVICE) as uow:
+            cause = f"test:{bench.user.owner}"
+            await bench.billing.grant(uow, bench.user.owner, GRANT, cause=cause)
+        made = Crew(bench, home)
+        try:
+            yield made
+        finally:
+            made.close()
+        await assert_balanced(bench.database)

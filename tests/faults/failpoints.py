@@ -57,6 +57,10 @@ class _CountedUnit(UnitOfWork):
         await self._points.reach(self)
         return await super().execute(statement, params)
 
+    async def fetch(self, *given: Any) -> Any:
+        await self._points.reach(self)
+        return await super().fetch(*given)
+
 
 def _away() -> AppError:
     return AppError(Code.HUB_UNAVAILABLE, "The database is away.")

@@ -19,7 +19,7 @@ from app.kernel.principal import SERVICE
 from app.orchestration import Intake, JobRequest, Jobs, Submitted
 from tests.books import assert_balanced
 from tests.faults.conftest import until
-from tests.faults.crew import Crew, give_user, open_bench, run_task
+from tests.faults.crew import Crew, open_crew, run_task
 from tests.faults.failpoints import FAULTS, Failpoints
 from tests.faults.summary import SECONDS, record
 from tests.orchestration.conftest import Bench
@@ -34,13 +34,9 @@ KILLED = [(name, 1 if SECONDS else 2) for name in ("call that fails for ever", "
 
 @pytest.fixture
 async def crew(dsn: str, home: Path) -> AsyncIterator[Crew]:
-    async with open_bench(dsn, home, **QUICK) as bench:
-        await give_user(bench)
-        bench.handler.run_once = run_task
-        made = Crew(bench, home)
+    async with open_crew(dsn, home, **QUICK) as made:
+        made.bench.handler.run_once = run_task
         yield made
-        made.close()
-        await assert_balanced(bench.database)
 
 
 def over(bench: Bench, points: Failpoints) -> Bench:

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.orchestration import Intake
-from tests.books import assert_balanced
 from tests.faults.conftest import until
-from tests.faults.crew import Crew, Load, give_user, open_bench
+from tests.faults.crew import Crew, Load, open_crew
 from tests.faults.history import figures, judge
 from tests.faults.own_hub import OwnHub
 from tests.faults.summary import SECONDS, record, scaled
@@ -22,23 +21,9 @@ CALLERS = 12
 
 
 @pytest.fixture
-async def crew(dsn: str, home: Path) -> AsyncIterator[Crew]:
-    async with open_bench(dsn, home) as bench:
-        await give_user(bench)
-        made = Crew(bench, home)
-        yield made
-        made.close()
-        await assert_balanced(bench.database)
-
-
-@pytest.fixture
 async def own_crew(own_hub: OwnHub, home: Path) -> AsyncIterator[Crew]:
-    async with open_bench(own_hub.hub.dsn("app_backend"), home) as bench:
-        await give_user(bench)
-        made = Crew(bench, home)
+    async with open_crew(own_hub.hub.dsn("app_backend"), home) as made:
         yield made
-        made.close()
-        await assert_balanced(bench.database)
 
 
 async def pause(chance: random.Random, least: float, most: float) -> None:

@@ -11,7 +11,8 @@ from app.billing import Quote, to_micro
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE, Principal
 from app.kernel.uow import UnitOfWork
-from app.orchestration import JobView, Worker
+from app.orchestration import JobView, Worker, store
+from app.orchestration.types import End
 from tests.faults.conftest import until
 from tests.orchestration.conftest import Bench, ScriptedTools, bench
 
@@ -133,3 +134,23 @@ async def test_an_answer_that_cannot_be_stored_fails_its_own_job_only(bench: Ben
                 assert (done.status, done.final_output) == ("Success", {"y": 1})
     assert len(bench.tools.calls) == len(jobs)
     assert await bench.wallet() == (to_micro("9.97"), 0, to_micro("0.03"))
+
+
+@pytest.mark.parametrize("first", ["Success", "Failed"])
+async def test_a_stale_end_in_the_batch_of_the_real_one_moves_no_credits(
+    bench: Bench, first: str
+) -> None:
+    """A lane that leased its own lost job again may write both ends in one transaction."""
+    job = await submit(bench)
+    async with bench.database.begin(SERVICE) as uow:
+        (stale,) = await store.claim(uow, "tool", 1, 60, "w")
+        await uow.execute("update app.job_queue set lease_until = now() - interval '1 s'")
+    async with bench.database.begin(SERVICE) as uow:
+        (lease,) = await store.claim(uow, "tool", 1, 60, "w")
+        last = "Failed" if first == "Success" else "Success"
+        ends = [End(stale, first), End(lease, last)]
+        assert await bench.lifecycle.finish_many(uow, ends) == {job.job_id}
+    done = await bench.view(job.job_id)
+    price = PRICE.amount_micro if last == "Success" else 0
+    assert (done.status, done.attempt, done.charged_micro) == (last, 2, price)
+    assert await bench.wallet() == (to_micro(10) - price, 0, price)
