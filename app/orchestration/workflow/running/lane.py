@@ -30,6 +30,7 @@ from app.orchestration.workflow.running.calls import Calls, Ending
 from app.orchestration.workflow.running.context import StepContext
 from app.orchestration.workflow.running.news import ANSWERS_TOPIC, News
 from app.orchestration.workflow.running.nodes import NodeRunner
+from app.orchestration.workflow.running.pace import Pace
 from app.orchestration.workflow.running.records import EndedStep, OpenWait, Park, PutOff, Stored
 from app.orchestration.workflow.running.run import Run, Writes
 from app.orchestration.workflow.running.writing import KIND, Writer, Written
@@ -42,7 +43,6 @@ _PARALLEL = 8
 _CALLS_PER_RUN = 2
 # A step at work for so long is told of before it ends.
 _TELL_S = 0.25
-_LONGEST_REST_S = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -91,10 +91,7 @@ class WorkflowLane:
         self._due: dict[Run, None] = {}
         self._unwritten: list[Writes] = []
         self._has_work = asyncio.Event()
-        # When to claim: at once if called, else from time to time; never right after a miss.
-        self._is_called = True
-        self._look_at = self._rest_until = 0.0
-        self._misses = 0
+        self._pace = Pace(settings.poll_seconds)
 
     def held(self) -> dict[UUID, int]:
         """The leases to renew: jobs in memory, by fencing token."""
@@ -117,7 +114,7 @@ class WorkflowLane:
                 if not await self._turn():
                     await self._wait(ticket)
                 if ticket.event.is_set():
-                    self._is_called = True
+                    self._pace.call()
                 ticket = self._wakeups.ticket(JOBS_TOPIC)
         finally:
             news.cancel()
@@ -145,6 +142,7 @@ class WorkflowLane:
         except AppError as error:
             _log.warning("cannot write steps or claim jobs", extra={"reason": error.message})
             self._unwritten = batch
+            self._pace.rest(loop.time())
             return False
         except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
             _log.exception("cannot write steps or claim jobs")
@@ -177,17 +175,12 @@ class WorkflowLane:
         return batch
 
     def _room(self, at: float) -> int:
-        if at < (self._rest_until if self._is_called else self._look_at):
+        if at < self._pace.next_at:
             return 0
         return max(0, min(self._settings.lane_capacity - len(self._runs), _BATCH))
 
     def _claimed(self, leases: list[Lease], stored: Mapping[UUID, Stored]) -> None:
-        self._is_called = bool(leases)
-        # Wake-ups come for every kind of job; looking at each of them in vain would cost others.
-        self._misses = 0 if leases else min(self._misses + 1, 10)
-        rest_s = 0.0 if leases else min(_LONGEST_REST_S, 0.001 * 2.0**self._misses)
-        now = asyncio.get_running_loop().time()
-        self._rest_until, self._look_at = now + rest_s, now + self._settings.poll_seconds
+        self._pace.looked(asyncio.get_running_loop().time(), has_found=bool(leases))
         for lease in leases:
             self._begin(lease, stored.get(lease.job_id))
 
@@ -230,13 +223,13 @@ class WorkflowLane:
     async def _wait(self, ticket: Ticket) -> None:
         """Until there is something to write or to claim, or to be told."""
         loop = asyncio.get_running_loop()
-        until = self._rest_until if self._is_called else self._look_at
+        until = self._pace.next_at
         if len(self._runs) >= self._settings.lane_capacity:
             until = loop.time() + self._settings.poll_seconds
         if (oldest := self._calls.oldest_unseen()) is not None:
             until = min(until, oldest + _TELL_S)
         waiting = [asyncio.create_task(self._has_work.wait())]
-        if not self._is_called:
+        if not self._pace.is_called:
             waiting.append(asyncio.create_task(ticket.event.wait()))
         try:
             await asyncio.wait(
@@ -382,7 +375,9 @@ class WorkflowLane:
         for run in list(self._runs.values()):
             self._close(run, Park(0.0))
         await self._calls.close()
-        batch = [*self._unwritten, *self._compose()]
+        batch = self._unwritten
+        while self._due:
+            batch = [*batch, *self._compose()]
         try:
             await self._writer.write(batch)
         except AppError as error:

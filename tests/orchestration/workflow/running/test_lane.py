@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -183,7 +182,7 @@ async def claimed(bench: Bench, job: JobView) -> Lease:
 async def test_a_stale_token_writes_nothing(bench: Bench) -> None:
     job = await submit(bench, DIAMOND, {})
     lease = await claimed(bench, job)
-    stale, now = replace(lease, attempt=lease.attempt - 1), datetime.now(UTC)
+    stale, now = lease._replace(attempt=lease.attempt - 1), datetime.now(UTC)
     step = EndedStep("top", StepResult("Success", {}), 1, now, now, seq=2)
     wait = NewWait(WaitingStep(path="w", seconds=1.0), 3, 1.0)
     async with bench.database.begin(SERVICE) as uow:
