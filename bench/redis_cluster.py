@@ -5,6 +5,7 @@ Joined by commands of its own rather than by `redis-cli`, which waits for longer
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -147,7 +148,11 @@ def start_node(program: str, folder: Path, port: int) -> Node:
     }
     lines = "\n".join(f"{name} {value}" for name, value in options.items())
     (place / "redis.conf").write_text(lines + "\n")
-    process = subprocess.Popen([program, str(place / "redis.conf")], start_new_session=True)
+    command = [program, str(place / "redis.conf")]
+    if setpriv := shutil.which("setpriv"):
+        # Also when the one that started it is killed.
+        command = [setpriv, "--pdeathsig", "KILL", *command]
+    process = subprocess.Popen(command, start_new_session=True)
     client = redis.Redis("127.0.0.1", port, socket_timeout=5, protocol=2)
     node = Node(port, process, client)
     _wait(lambda: process.poll() is None and _answers(node))

@@ -92,7 +92,8 @@ class Broker:
         """Close all connections."""
         client, self._client = self._client, None
         if client is not None:
-            await client.aclose()
+            async with _bounded():
+                await client.aclose()
 
     def stream(self, kind: str, partition: int) -> str:
         """The name of a stream; all kinds of a partition share its slot."""

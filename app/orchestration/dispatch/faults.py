@@ -51,7 +51,9 @@ class Faults:
 
     async def forever(self, part: str, step: Callable[[], Awaitable[None]]) -> None:
         """Repeat a step of a part; a failing one is noted and tried again."""
-        while True:
+        task = asyncio.current_task()
+        # The client may turn a cancel into an error of its own; the task's count still knows.
+        while task is None or not task.cancelling():
             try:
                 await step()
             except BrokerError as error:
