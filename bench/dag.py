@@ -60,8 +60,9 @@ DAG: Mapping[str, Any] = {
 class _Load:
     """Callers that each submit the next run when the last one is durable."""
 
-    def __init__(self, made: Parts) -> None:
+    def __init__(self, made: Parts, worker: psutil.Process) -> None:
         self._made = made
+        self._worker = worker
         self._may_go = asyncio.Event()
         self._may_go.set()
         self.is_over = False
@@ -88,10 +89,8 @@ class _Load:
     async def _marked(self) -> tuple[dict[str, Any], float]:
         state = dict(await self.state())
         server = psutil.Process(state["pid"]).parent()
-        state["postgres"], state["client"] = (
-            cpu_seconds(server),
-            sum(psutil.Process().cpu_times()[:2]),
-        )
+        state["postgres"] = cpu_seconds(server)
+        state["client"], state["worker"] = map(_cpu_of, (psutil.Process(), self._worker))
         return state, time.monotonic()
 
     async def _call(self, user: Any) -> None:
@@ -112,17 +111,18 @@ class _Load:
             await asyncio.sleep(_LOOK_S)
 
 
+def _cpu_of(process: psutil.Process) -> float:
+    return float(sum(process.cpu_times()[:2]))
+
+
 async def dag_runs(dsn: str, home: Path, seconds: float) -> dict[str, Any]:
     """Runs a second, and CPU and WAL per run; on a database at the newest revision."""
     with worker_process(dsn, home) as worker:
         process = psutil.Process(worker.pid)
         async with parts(dsn, home) as made:
-            spent = -sum(process.cpu_times()[:2])
-            before, after, length = await _Load(made).go(seconds)
-            spent += sum(process.cpu_times()[:2])
+            before, after, length = await _Load(made, process).go(seconds)
     runs = max(after["done"] - before["done"], 1)
-    cpu = {name: after[name] - before[name] for name in ("postgres", "client")}
-    cpu["worker"] = spent * seconds / (seconds + 2)
+    cpu = {name: after[name] - before[name] for name in ("postgres", "client", "worker")}
     return {
         "dag_runs_per_s": round(runs / length),
         "dag_steps_per_run": round((after["steps"] - before["steps"]) / runs, 2),
