@@ -6,6 +6,7 @@ runs. As a plug-in (`pytest -p tests.faults.summary`) it prints the line at the 
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 SECONDS = float(os.environ.get("UAOL_FAULTS_SECONDS", "0"))
 _BEGAN = time.monotonic()
+_LINE: list[str] = []
 
 
 def scaled(short: float, share: float) -> float:
@@ -48,4 +50,10 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
         **counts,
         **dict(sorted(figures.items())),
     }
-    terminalreporter.write_line(json.dumps(whole))
+    _LINE.append(json.dumps(whole))
+
+
+def pytest_unconfigure() -> None:
+    """After everything else that pytest says."""
+    for line in _LINE:
+        sys.__stdout__.write(f"{line}\n")  # type: ignore[union-attr]
