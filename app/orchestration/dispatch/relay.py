@@ -15,7 +15,7 @@ from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.orchestration.dispatch import store
 from app.orchestration.dispatch.broker import Broker
-from app.orchestration.lifecycle import JOBS_TOPIC
+from app.orchestration.lifecycle import JOBS_TOPIC, jobs_topic
 
 WINDOW = 2000
 BULK = 32
@@ -57,7 +57,7 @@ class Relay:
 
     async def step(self) -> None:
         """Publish what has become ready, then wait for more. Raises `BrokerError`, `AppError`."""
-        ticket = self._wakeups.ticket(JOBS_TOPIC)
+        ticket = self._wakeups.ticket(JOBS_TOPIC, *map(jobs_topic, self._kinds))
         if not await self._lead():
             await asyncio.sleep(_LEAD_S / 4)
             return
@@ -65,7 +65,7 @@ class Relay:
         await self.publish()
         # At most half of one connection's time goes into looking.
         await asyncio.sleep(time.monotonic() - began)
-        await self._wakeups.wait(JOBS_TOPIC, ticket, min(self._poll_s, _LEAD_S / 4))
+        await self._wakeups.wait(ticket, min(self._poll_s, _LEAD_S / 4))
 
     async def publish(self) -> int:
         """Publish what is ready and not yet published; how many jobs."""
