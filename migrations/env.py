@@ -19,6 +19,7 @@ def _metadata() -> MetaData:
     import app.orchestration.limits.tables
     import app.orchestration.operations.tables
     import app.orchestration.tables
+    import app.orchestration.webhooks.tables
     import app.orchestration.workflow.library.tables
     import app.orchestration.workflow.tables
     import app.registry.tables

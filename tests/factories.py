@@ -34,6 +34,11 @@ from app.orchestration.tables import (
     ProcessingJobRow,
     QueuePauseRow,
 )
+from app.orchestration.webhooks.tables import (
+    WebhookDeliveryRow,
+    WebhookEndpointRow,
+    WebhookSecretRow,
+)
 from app.orchestration.workflow.library.tables import WorkflowDefinitionRow
 from app.orchestration.workflow.tables import JobStepRow, JobWaitRow
 from app.registry.tables import McpTool, ToolVersion
@@ -260,6 +265,24 @@ def _dead_letter(user_id: UUID) -> Values:
     }
 
 
+def _endpoint(user_id: UUID) -> Values:
+    return {"webhook_id": uuid4(), "user_id": user_id, "url": "https://hooks.example.org/uaol"}
+
+
+def _webhook_secret(_user_id: UUID) -> Values:
+    return {"key_id": "0" * 16, "sealed": uuid4().bytes * 4}
+
+
+def _delivery(user_id: UUID) -> Values:
+    return {
+        "delivery_id": uuid4(),
+        "webhook_id": uuid4(),
+        "user_id": user_id,
+        "type": "webhook.ping",
+        "data": {},
+    }
+
+
 def _run(user_id: UUID) -> Values:
     return {
         "run_id": uuid4(),
@@ -333,6 +356,9 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     UsageRateRow: _usage_rate,
     UserRow: _user,
     WalletRow: _wallet,
+    WebhookDeliveryRow: _delivery,
+    WebhookEndpointRow: _endpoint,
+    WebhookSecretRow: _webhook_secret,
     WorkflowDefinitionRow: _saved,
 }
 _BY_TABLE = {row.__tablename__: make for row, make in FACTORIES.items()}

@@ -1,7 +1,10 @@
-"""Keys of this installation, each a file of its own that only its owner can read."""
+"""Keys of this installation, each a file of its own that only its owner can read, and what is
+sealed with them.
+"""
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 from app.kernel.errors import AppError, Code
 
 KEY_BYTES = 32
+_NONCE_BYTES = 12
 _OTHERS = 0o077
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -64,3 +68,34 @@ def _failure(path: Path, error: OSError) -> AppError:
         f"The key file {path} cannot be made or read: {error.strerror}.",
         hint="Check the home folder's space and rights; `uaol doctor` shows both.",
     )
+
+
+def key_id(key: bytes) -> str:
+    """A short name of a key that tells nothing about it."""
+    return hashlib.sha256(b"uaol key id\0" + key).hexdigest()[:16]
+
+
+def seal(key: bytes, secret: bytes, context: bytes) -> bytes:
+    """Encrypt a small secret for the database: AES-256-GCM (NIST SP 800-38D), random nonce.
+
+    `context` says what it belongs to; it is opened with the same one only.
+    """
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, secret, context)
+
+
+def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
+    """What `seal` encrypted; `config_invalid` for another key, another context or other bytes."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    try:
+        return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
+    except (InvalidTag, ValueError) as error:
+        raise AppError(
+            Code.CONFIG_INVALID,
+            "A stored secret cannot be read with this installation's key.",
+            hint="Put the key file it was made with back, or make a new secret.",
+        ) from error

@@ -58,6 +58,13 @@ class Metrics:
         self._stops = counter("runs_stopped", "Runs stopped: `lost` lease, `cancelled`", ["cause"])
         for cause in ("lost", "cancelled"):
             self._stops.labels(cause)
+        self._deliveries = counter(
+            "webhook_deliveries",
+            "Attempts to tell endpoints, by outcome; `disabled`: endpoints given up",
+            ["outcome"],
+        )
+        for outcome in ("delivered", "retried", "failed", "disabled"):
+            self._deliveries.labels(outcome)
         self._captured = counter("credits_captured", "Credits captured")
         self._dispatch = gauge("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
         self._dispatch.set(1)
@@ -113,6 +120,10 @@ class Metrics:
     def observe_stop(self, *, is_lost: bool) -> None:
         """A run that was stopped: another worker has its job, or its owner cancelled it."""
         self._stops.labels("lost" if is_lost else "cancelled").inc()
+
+    def observe_delivery(self, outcome: str) -> None:
+        """One attempt to tell an endpoint: `delivered`, `retried` later, `failed` for good."""
+        self._deliveries.labels(outcome).inc()
 
     def observe_capture(self, amount_micro: int) -> None:
         """Credits captured, given in micro-credits, shown in credits."""

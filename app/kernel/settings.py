@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     sandbox_wall_seconds: float = Field(60.0, description="Longest wall time of sandboxed code.")
     sandbox_memory: int = Field(2 * 2**30, description="Memory of sandboxed code in bytes.")
 
+    webhook_allow_private: bool = Field(
+        False,
+        description="Let webhooks use plain http and addresses that are not public; for"
+        " development and tests only.",
+    )
+
     demo_credits: int = Field(100, description="Credits granted to the local demo user.")
     log_level: str = Field("INFO", description="Level of the JSON log on standard error.")
 

@@ -58,6 +58,9 @@ PUBLISHED = {
     "job_schedule": {"schedule_id": UUID, "cron": TEXT, "next_at": TIME},
     "schedule_moment": {"schedule_id": UUID, "moment": TIME, "outcome": TEXT, "job_id": UUID},
     "dead_letter": {"job_id": UUID, "cause": TEXT, "redriven_as": UUID},
+    "webhook_endpoint": {"webhook_id": UUID, "url": TEXT, "is_enabled": "boolean"},
+    "webhook_secret": {"webhook_id": UUID, "sealed": "bytea"},
+    "webhook_delivery": {"delivery_id": UUID, "type": TEXT, "status": TEXT, "next_at": TIME},
     "agent_runs": {"run_id": UUID, "job_id": UUID, "path": TEXT, "role": TEXT},
     "workflow_definitions": {"name": TEXT, "version": "integer", "definition": JSON},
     "wallet": {"user_id": UUID, "available_micro": "bigint"},
@@ -205,6 +208,7 @@ def test_rows_are_their_users_or_for_all_or_for_none() -> None:
         "outbox": None,
         "queue_pause": "true",
         "tool_versions": None,
+        "webhook_secret": None,
     }
     for name, policy in kinds.items():
         if policy.column is not None:
