@@ -7,6 +7,7 @@ transactions that cause them, on a connection of their own, at most once per 5 m
 import asyncio
 import contextlib
 import logging
+import time
 from typing import Any
 from weakref import WeakSet
 
@@ -19,12 +20,13 @@ _log = logging.getLogger(__name__)
 
 
 class Ticket:
-    """Notes whether its topic was woken since it was taken."""
+    """Notes whether one of its topics was woken since it was taken."""
 
-    __slots__ = ("__weakref__", "event")
+    __slots__ = ("__weakref__", "event", "topics")
 
-    def __init__(self) -> None:
+    def __init__(self, topics: tuple[str, ...] = ()) -> None:
         self.event = asyncio.Event()
+        self.topics = topics
 
 
 class Wakeups:
@@ -70,14 +72,15 @@ class Wakeups:
         """Whether anybody here may wait for a topic of one thing (`kind:id`), such as a job's."""
         return any(":" in topic for topic in self._tickets)
 
-    def ticket(self, topic: str) -> "Ticket":
-        """Take one before reading the state; it notes every wake-up of the topic from now on."""
-        ticket = Ticket()
-        self._tickets.setdefault(topic, WeakSet()).add(ticket)
+    def ticket(self, *topics: str) -> Ticket:
+        """Take one before reading the state; it notes every wake-up of the topics from now on."""
+        ticket = Ticket(topics)
+        for topic in topics:
+            self._tickets.setdefault(topic, WeakSet()).add(ticket)
         return ticket
 
-    async def wait(self, topic: str, ticket: "Ticket", timeout: float) -> bool:
-        """Return True once the topic was woken after `ticket` was taken, False at the time-out."""
+    async def wait(self, ticket: Ticket, timeout: float) -> bool:
+        """Return True once a topic was woken after `ticket` was taken, False at the time-out."""
         try:
             # Not `wait_for`: before Python 3.12 it loses a cancel that comes with the event.
             async with asyncio.timeout(timeout):
@@ -85,14 +88,15 @@ class Wakeups:
         except TimeoutError:
             return False
         finally:
-            self._drop(topic, ticket)
+            self._drop(ticket)
         return True
 
-    def _drop(self, topic: str, ticket: "Ticket") -> None:
-        if (known := self._tickets.get(topic)) is not None:
-            known.discard(ticket)
-            if not known:
-                del self._tickets[topic]
+    def _drop(self, ticket: Ticket) -> None:
+        for topic in ticket.topics:
+            if (known := self._tickets.get(topic)) is not None:
+                known.discard(ticket)
+                if not known:
+                    del self._tickets[topic]
 
     def _wake_local(self, topic: str) -> None:
         for ticket in self._tickets.pop(topic, ()):
@@ -120,9 +124,13 @@ class Wakeups:
     async def _send(self) -> None:
         async with await self._connect() as conn:
             self._sender_pid = conn.info.backend_pid
+            sent_at = 0.0
             while True:
                 await self._dirty.wait()
-                await asyncio.sleep(_COALESCE_S)
+                # The first goes at once; what comes right after it goes together.
+                if (early_s := sent_at + _COALESCE_S - time.monotonic()) > 0:
+                    await asyncio.sleep(early_s)
+                sent_at = time.monotonic()
                 self._dirty.clear()
                 topics, self._pending = self._pending, set()
                 await conn.execute(

@@ -20,7 +20,7 @@ from app.kernel.wakeups import Ticket, Wakeups
 from app.orchestration import store
 from app.orchestration.dispatch import Dispatcher
 from app.orchestration.floor import Floor
-from app.orchestration.lifecycle import DUE_TOPIC, JOBS_TOPIC, Lifecycle
+from app.orchestration.lifecycle import DUE_TOPIC, JOBS_TOPIC, Lifecycle, jobs_topic
 from app.orchestration.metering import usage_of
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import End, Lease
@@ -73,7 +73,7 @@ class FastLane:
         """Work until cancelled; then give the leases of unfinished jobs back."""
         try:
             while True:
-                ticket = self._wakeups.ticket(JOBS_TOPIC)
+                ticket = self._wakeups.ticket(JOBS_TOPIC, jobs_topic(KIND))
                 if not await self._turn():
                     await self._wait(ticket)
         finally:
@@ -136,7 +136,7 @@ class FastLane:
 
     async def _wait(self, ticket: Ticket) -> None:
         rest_s = self._floor.rest(time.monotonic(), self._settings.poll_seconds)
-        woken = asyncio.create_task(self._wakeups.wait(JOBS_TOPIC, ticket, rest_s))
+        woken = asyncio.create_task(self._wakeups.wait(ticket, rest_s))
         ended = asyncio.create_task(self._has_ends.wait())
         try:
             await asyncio.wait({woken, ended}, return_when=asyncio.FIRST_COMPLETED)

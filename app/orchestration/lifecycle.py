@@ -16,6 +16,7 @@ from app.orchestration.operations import bury
 from app.orchestration.records import store as records
 from app.orchestration.types import End, Ended, JobView, Lease, Outcome
 from app.orchestration.usage import closings
+from app.orchestration.workflow.charging import StepCharges
 from app.storage import Storage
 
 JOBS_TOPIC = "jobs"
@@ -25,6 +26,11 @@ _TOLD = 20
 
 Announce = Callable[[UnitOfWork, Sequence[tuple[End, UUID]]], Awaitable[None]]
 """Told of ends whose jobs name a webhook, in the transaction that ends them."""
+
+
+def jobs_topic(kind: str) -> str:
+    """The wake-up topic of new jobs of a kind; `JOBS_TOPIC` is that of any kind."""
+    return f"{JOBS_TOPIC}.{kind}"
 
 
 def job_topic(job_id: UUID) -> str:
@@ -59,6 +65,7 @@ class Lifecycle:
         self._announce = announce
         self._storage = storage
         self._wakeups = wakeups
+        self._charges = StepCharges()
 
     async def append(
         self,
@@ -78,10 +85,11 @@ class Lifecycle:
             raise self._lost(lease)
 
     async def finish_many(self, uow: UnitOfWork, ends: Sequence[End]) -> set[UUID]:
-        """End runs: success captures the price, anything else releases it.
+        """End runs: success captures the price, anything else releases it but for usage.
 
         Returns the jobs ended now; a run whose token is stale changes nothing.
         """
+        ends = await self._charges.of(uow, ends)
         ends = _newest(ends)
         ended = await store.complete(uow, ends)
         done = {one.job_id for one in ended}
@@ -153,7 +161,7 @@ class Lifecycle:
         uow.after_commit(lambda: self._wakeups.wake(DUE_TOPIC))
 
     async def cancel(self, uow: UnitOfWork, lease: Lease) -> None:
-        """End a job as Cancelled and release its credits."""
+        """End a job as Cancelled and release its credits, but for what it has used."""
         error = AppError(Code.JOB_CANCELLED, "The job was cancelled by its owner.")
         await self._end(uow, End(lease, "Cancelled", error=error.as_dict()))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from app.billing import Billing
@@ -12,7 +13,7 @@ from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.admission import Admission, OpenAdmission
 from app.orchestration.draft import Draft
-from app.orchestration.lifecycle import CANCELS_TOPIC, DUE_TOPIC, JOBS_TOPIC, Lifecycle, job_topic
+from app.orchestration.lifecycle import CANCELS_TOPIC, DUE_TOPIC, Lifecycle, job_topic, jobs_topic
 from app.orchestration.records import store as records
 from app.orchestration.states import TERMINAL_EVENTS
 from app.orchestration.types import JobEvent, JobRequest, JobView, Lease, Submitted
@@ -76,7 +77,8 @@ class Jobs:
         draft.accept(queued_at)
         if any(request.run_at is not None or request.limit_names for _, request in rows):
             uow.after_commit(lambda: self._wakeups.wake(DUE_TOPIC))
-        uow.after_commit(lambda: self._wakeups.wake(JOBS_TOPIC))
+        for kind in {request.kind for _, request in rows}:
+            uow.after_commit(partial(self._wakeups.wake, jobs_topic(kind)))
 
     async def _look_up(self, uow: UnitOfWork, draft: Draft) -> None:
         """Bind the keys of new requests; those that are taken stand for earlier jobs."""
@@ -155,7 +157,7 @@ class Jobs:
             if not page and is_over:
                 return
             if not page:
-                await self._wakeups.wait(topic, ticket, self._poll_s)
+                await self._wakeups.wait(ticket, self._poll_s)
 
     async def depth(self, uow: UnitOfWork) -> tuple[int, float]:
         """Jobs in the queue and the age in seconds of the oldest that waits."""

@@ -33,7 +33,7 @@ class Stager:
                 self._wakeups.wake(JOBS_TOPIC)
             if staged < _BATCH:
                 wait_s = self._poll_s if next_s is None else min(max(next_s, 0.0), self._poll_s)
-                await self._wakeups.wait(DUE_TOPIC, ticket, wait_s)
+                await self._wakeups.wait(ticket, wait_s)
 
     async def _stage(self) -> tuple[int, float | None]:
         try:

@@ -22,7 +22,7 @@ from app.orchestration import store
 from app.orchestration.context import RunContext
 from app.orchestration.dispatch import Dispatcher, DispatchState, PostgresDispatcher
 from app.orchestration.lane import FastLane
-from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle
+from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle, jobs_topic
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.stager import Stager
 from app.orchestration.types import JobHandler, Lease, Outcome
@@ -128,9 +128,9 @@ class Worker:
         ]
         try:
             while True:
-                ticket = self._wakeups.ticket(JOBS_TOPIC)
+                ticket = self._wakeups.ticket(JOBS_TOPIC, *map(jobs_topic, self._handlers))
                 if not await self._claim():
-                    await self._wakeups.wait(JOBS_TOPIC, ticket, self._settings.poll_seconds)
+                    await self._wakeups.wait(ticket, self._settings.poll_seconds)
         finally:
             self.is_ready = False
             for task in tasks:
@@ -262,7 +262,7 @@ class Worker:
         while True:
             ticket = self._wakeups.ticket(CANCELS_TOPIC)
             await self._renew()
-            await self._wakeups.wait(CANCELS_TOPIC, ticket, self._settings.lease_seconds / 3)
+            await self._wakeups.wait(ticket, self._settings.lease_seconds / 3)
 
     async def _renew(self) -> None:
         lanes = [(lane, lane.held()) for lane in self._lanes]

@@ -68,6 +68,7 @@ def _measure(options: Options, size: int) -> tuple[dict[str, Any], dict[str, flo
             _await_health(port, server["server"])
             ended = Ended(place.folder)
             _submit_one(port, json.loads(keys.read_text())[0])
+            _await_events(place)
             _drain(ended, 1)
             before = _cpu(place, server)
             report = _load(place, options, port, size)
@@ -139,6 +140,14 @@ def _await_health(port: int, server: subprocess.Popen[bytes]) -> None:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("The server did not start.") from None
+            time.sleep(_POLL_S)
+
+
+def _await_events(place: Stage) -> None:
+    """What the making of the users has set off is no part of the load."""
+    query = "select count(*) from app.outbox where done_at is null"
+    with psycopg.connect(place.superuser, autocommit=True) as conn:
+        while conn.execute(query).fetchone() != (0,):
             time.sleep(_POLL_S)
 
 

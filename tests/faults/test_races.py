@@ -137,7 +137,7 @@ async def test_a_cancel_that_comes_with_a_wake_up_is_not_lost() -> None:
     async def work() -> None:
         nonlocal woken
         while True:
-            woken += await wakeups.wait("work", wakeups.ticket("work"), 3600)
+            woken += await wakeups.wait(wakeups.ticket("work"), 3600)
 
     task = asyncio.create_task(work())
     await asyncio.sleep(0)

@@ -50,7 +50,7 @@ class LimitKeeper:
                 _log.warning("limits not looked after", extra={"reason": error.message})
             except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
                 _log.exception("limits not looked after")
-            await self._wakeups.wait(LIMITS_TOPIC, ticket, self._every_s)
+            await self._wakeups.wait(ticket, self._every_s)
 
     async def run_once(self) -> None:
         """Learn which limits there are, then look at all lines that are due."""

@@ -18,7 +18,7 @@ from app.kernel.settings import Settings
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Ticket, Wakeups
 from app.orchestration.dispatch import Dispatcher, PostgresDispatcher
-from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
+from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle, jobs_topic
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import End, Lease
 from app.orchestration.usage import is_usage
@@ -108,14 +108,14 @@ class WorkflowLane:
     async def run(self) -> None:
         """Work until cancelled; then give the leases of unfinished runs back."""
         news = asyncio.create_task(self._news.run(), name="workflow-news")
-        ticket = self._wakeups.ticket(JOBS_TOPIC)
+        ticket = self._wakeups.ticket(JOBS_TOPIC, jobs_topic(KIND))
         try:
             while True:
                 if not await self._turn():
                     await self._wait(ticket)
                 if ticket.event.is_set():
                     self._pace.call()
-                ticket = self._wakeups.ticket(JOBS_TOPIC)
+                ticket = self._wakeups.ticket(JOBS_TOPIC, jobs_topic(KIND))
         finally:
             news.cancel()
             await asyncio.gather(news, self._leave(), return_exceptions=True)

@@ -43,7 +43,7 @@ class News:
                 _log.warning("cannot look for answers", extra={"reason": error.message})
             except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
                 _log.exception("cannot look for answers")
-            await self._wakeups.wait(ANSWERS_TOPIC, ticket, self._poll_s)
+            await self._wakeups.wait(ticket, self._poll_s)
 
     async def _look(self) -> None:
         asked = [job_id for job_id, run in self._runs.items() if run.questions]
