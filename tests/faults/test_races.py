@@ -13,7 +13,7 @@ from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE
 from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
-from app.orchestration import JobContext, JobEvent, Jobs, Outcome
+from app.orchestration import JobContext, JobEvent, Jobs, Lease, Outcome
 from tests.faults.conftest import until
 from tests.orchestration.conftest import Bench, bench
 
@@ -34,7 +34,7 @@ class LateJobs(Jobs):
             async with self.to_end.database.begin(SERVICE) as other:
                 job = await self.get(other, job_id)
                 if not job.is_terminal:
-                    await self.to_end.lifecycle.cancel(other, job)
+                    await self.to_end.lifecycle.cancel(other, Lease(job, job.attempt, 0, False))
         return page
 
 
