@@ -50,7 +50,7 @@ from app.orchestration.workflow.facade import Workflows
 from app.orchestration.workflow.forking import keep_for_fork, keep_for_replay
 from app.orchestration.workflow.library import Library, SavedWorkflow
 from app.orchestration.workflow.orders import Agreement, Offer, Order, order_workflow, targets_of
-from app.orchestration.workflow.pricing import targets_again
+from app.orchestration.workflow.pricing import targets_again, unpaid_of
 from app.orchestration.workflow.progress import NodeView, Progress, StepPage, StepView
 from app.orchestration.workflow.runnable import workflow_job
 from app.orchestration.workflow.running import NodeRunner, Question, WorkflowLane
@@ -119,5 +119,6 @@ __all__ = [
     "shown_name",
     "targets_again",
     "targets_of",
+    "unpaid_of",
     "workflow_job",
 ]

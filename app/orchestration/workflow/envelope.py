@@ -19,7 +19,8 @@ class Envelope:
     `prices` are micro-credits of one success by target (`tool:sequence.translate`,
     `template:crispr_knockout`); None for a job that has one price for the whole. `pins` are
     versions by target: the hash of a tool's definition, the version of a template. `kept` are
-    the paths of steps whose results came with the job from `forked_from`.
+    the paths of steps whose results came with the job from `forked_from`; `unpaid` those of them
+    that nobody was charged for yet, which this job therefore pays.
     """
 
     definition: Mapping[str, Any]
@@ -31,6 +32,7 @@ class Envelope:
     version: int | None = None
     forked_from: str | None = None
     kept: tuple[str, ...] = ()
+    unpaid: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, without what is not set."""
@@ -41,6 +43,8 @@ class Envelope:
             body["saved"] = {"name": self.name, "version": self.version}
         if self.forked_from is not None:
             body |= {"forked_from": self.forked_from, "kept": sorted(self.kept)}
+        if self.unpaid:
+            body["unpaid"] = sorted(self.unpaid)
         return body
 
     @classmethod
@@ -56,4 +60,5 @@ class Envelope:
             version=body.get("saved", {}).get("version"),
             forked_from=body.get("forked_from"),
             kept=tuple(body.get("kept", ())),
+            unpaid=tuple(body.get("unpaid", ())),
         )

@@ -1,6 +1,6 @@
 """A workflow as it is ordered: everything that can be wrong is found before anything is held."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,16 +62,26 @@ class Order:
         """Raise `invalid_input` or `unknown_field` if this is no input of the workflow."""
         check_input(self.plan, given)
 
-    def bound_micro(self, given: Any, kept: Mapping[str, StepResult] | None = None) -> int:
-        """The most that a run can cost; steps in `kept` are not done again."""
-        return bound_micro(self.plan, given, self.prices, kept)
+    def bound_micro(
+        self,
+        given: Any,
+        kept: Mapping[str, StepResult] | None = None,
+        unpaid: Collection[str] = (),
+    ) -> int:
+        """The most that a run can cost; of steps in `kept` only those `unpaid` cost anything."""
+        return bound_micro(self.plan, given, self.prices, kept, unpaid)
 
     def most_micro(self) -> int:
         """The most that a run with any input can cost."""
         return bound_micro(self.plan, ANY_INPUT, self.prices)
 
     def envelope(
-        self, given: Any, agreed: Agreement, source: str | None = None, kept: tuple[str, ...] = ()
+        self,
+        given: Any,
+        agreed: Agreement,
+        source: str | None = None,
+        kept: tuple[str, ...] = (),
+        unpaid: tuple[str, ...] = (),
     ) -> Envelope:
         """What the job keeps."""
         return Envelope(
@@ -84,6 +94,7 @@ class Order:
             version=agreed.version,
             forked_from=source,
             kept=kept,
+            unpaid=unpaid,
         )
 
 

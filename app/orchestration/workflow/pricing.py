@@ -38,28 +38,29 @@ def targets_again(plan: Plan, kept: Collection[str]) -> set[str]:
 
 
 def bound_micro(
-    plan: Plan, given: Any, prices: Mapping[str, int], kept: Mapping[str, StepResult] | None = None
+    plan: Plan,
+    given: Any,
+    prices: Mapping[str, int],
+    kept: Mapping[str, StepResult] | None = None,
+    unpaid: Collection[str] = (),
 ) -> int:
     """The most that a run with this input can cost, in micro-credits.
 
     A map counts as often as its list is long if the input alone says so, else `max_items` times;
-    of a branch's arms the dearest counts. Steps in `kept` cost nothing again.
+    of a branch's arms the dearest counts. Steps in `kept` are not done again and cost nothing but
+    what is `unpaid` of them.
     """
-    return _Bound(given, prices, kept or {}).of(plan.root, "", is_root=True)
+    kept = kept or {}
+    owed = {path: kept[path] for path in unpaid}
+    rest = _Bound(given, prices, kept).of(plan.root, "", is_root=True)
+    return rest + _sum_of(_prices_by_node(plan, prices), owed)
 
 
 def cost_micro(plan: Plan, envelope: Envelope, results: Mapping[str, StepResult]) -> int:
-    """The price of all steps that succeeded and did not come with the job."""
-    prices = {
-        pattern: envelope.prices.get(target, 0) if envelope.prices else 0
-        for pattern, target in _targets(plan.root, "")
-    }
-    kept = frozenset(envelope.kept)
-    return sum(
-        prices.get(pattern_of(path), 0)
-        for path, result in results.items()
-        if result.status == "Success" and path not in kept
-    )
+    """The price of all steps that succeeded, without those that came with the job and are paid."""
+    paid = frozenset(envelope.kept) - frozenset(envelope.unpaid)
+    own = {path: result for path, result in results.items() if path not in paid}
+    return _sum_of(_prices_by_node(plan, envelope.prices or {}), own)
 
 
 def charge_micro(
@@ -78,9 +79,39 @@ def charge_micro(
     return cost_micro(plan, envelope, results)
 
 
+def unpaid_of(
+    plan: Plan,
+    body: Mapping[str, Any],
+    results: Mapping[str, StepResult],
+    charged_micro: int,
+    kept: Collection[str],
+) -> set[str]:
+    """Those of the steps in `kept` that nobody was charged for, neither the run that they are taken
+    from nor one that it took them from.
+
+    `body` is the definition of that run, `results` are all its steps, `charged_micro` is what it
+    was charged. A run is charged for all that it did or for nothing.
+    """
+    envelope = Envelope.of(body)
+    # Without prices by step the run had one price for the whole.
+    cost = 1 if envelope.prices is None else cost_micro(plan, envelope, results)
+    if charged_micro >= cost:
+        return set()
+    return set(kept) - (set(envelope.kept) - set(envelope.unpaid))
+
+
 def pattern_of(path: str) -> str:
     """A step's path without the positions of items: `align[].score` for `align[3].score`."""
     return _POSITION.sub("[]", path)
+
+
+def _prices_by_node(plan: Plan, prices: Mapping[str, int]) -> dict[str, int]:
+    return {pattern: prices.get(target, 0) for pattern, target in _targets(plan.root, "")}
+
+
+def _sum_of(prices: Mapping[str, int], results: Mapping[str, StepResult]) -> int:
+    done = [path for path, result in results.items() if result.status == "Success"]
+    return sum(prices.get(pattern_of(path), 0) for path in done)
 
 
 def _targets(scope: ScopePlan, prefix: str) -> Iterator[tuple[str, str]]:

@@ -130,7 +130,7 @@ def request_of(
     terms: Terms = USUAL,
 ) -> JobRequest:
     """The job of an order, which holds the most that it can cost."""
-    amount = order.bound_micro(envelope.input, kept)
+    amount = order.bound_micro(envelope.input, kept, envelope.unpaid)
     return JobRequest(
         user_id=principal.owner,
         project_id=principal.project_id,

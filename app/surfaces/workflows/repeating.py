@@ -1,7 +1,7 @@
 """Runs made of runs that have ended: replay from a step, fork with something changed.
 
 The new job takes over the results that still hold, in the transaction that makes it, and is
-priced for the rest only.
+priced for the rest, and for those of them that nobody was charged for.
 """
 
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ from app.orchestration import (
     keep_for_fork,
     keep_for_replay,
     targets_again,
+    unpaid_of,
 )
 from app.surfaces.context import Access, owned
 from app.surfaces.services import Services
@@ -29,6 +30,7 @@ from app.surfaces.workflows.ordering import Ordering, request_of
 from app.surfaces.workflows.payloads import Fork, Named, Replay
 
 Results = Mapping[str, StepResult]
+_Taken = tuple[Results, tuple[str, ...]]
 
 
 class Repeating:
@@ -56,7 +58,8 @@ class Repeating:
         kept = keep_for_replay(order.plan, asked.from_step, results)
         _check_pins(before, order, kept, is_accepted=asked.accept_changes)
         agreed = Agreement(billing=before.billing, name=before.name, version=before.version)
-        return await self._make(principal, source, (order, before.input, agreed), kept, terms)
+        what = (order, before.input, agreed)
+        return await self._make(principal, source, what, self._taken(source, results, kept), terms)
 
     async def fork(
         self, principal: Principal, job_id: UUID, asked: Fork, terms: Terms = USUAL
@@ -76,7 +79,8 @@ class Repeating:
         _check_pins(before, order, kept, is_accepted=asked.accept_changes)
         billing = asked.billing or before.billing
         agreed = Agreement(billing=billing, name=agreed.name, version=agreed.version)
-        return await self._make(principal, source, (order, given, agreed), kept, terms)
+        what = (order, given, agreed)
+        return await self._make(principal, source, what, self._taken(source, results, kept), terms)
 
     async def _definition(
         self, principal: Principal, before: Envelope, asked: Fork
@@ -101,16 +105,23 @@ class Repeating:
                 )
             return job, await self._progress.results(uow, job_id)
 
+    def _taken(self, source: JobView, results: Results, kept: Results) -> _Taken:
+        """What is taken over of a run; a failed run that was free has not paid for its steps."""
+        charged, plan = source.charged_micro or 0, self._progress.plan(source)
+        unpaid = unpaid_of(plan, source.definition, results, charged, kept)
+        return kept, tuple(sorted(unpaid))
+
     async def _make(
         self,
         principal: Principal,
         source: JobView,
         what: tuple[Order, Any, Agreement],
-        kept: Results,
+        taken: _Taken,
         terms: Terms,
     ) -> Submitted:
         order, given, agreed = what
-        envelope = order.envelope(given, agreed, str(source.job_id), tuple(sorted(kept)))
+        kept, unpaid = taken
+        envelope = order.envelope(given, agreed, str(source.job_id), tuple(sorted(kept)), unpaid)
         request = request_of(self._services, principal, order, envelope, kept=kept, terms=terms)
         async with self._access.write(principal) as uow:
             made = await self._services.jobs.submit(uow, request)

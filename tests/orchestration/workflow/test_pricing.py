@@ -17,6 +17,7 @@ from app.orchestration.workflow.pricing import (
     pattern_of,
     target_of,
     targets_again,
+    unpaid_of,
 )
 from tests.orchestration.workflow.executor import done, failed, plan_of, run, tool
 
@@ -159,6 +160,20 @@ def test_steps_that_succeeded_are_charged() -> None:
     assert charge_micro(PLAN, body(), RESULTS, is_success=True) == 1 + 10 + 100
     kept = body(forked_from="job", kept=("a", "n[0].x"))
     assert charge_micro(PLAN, kept, RESULTS, is_success=True) == 10
+    owing = body(forked_from="job", kept=("a", "n[0].x"), unpaid=("a",))
+    assert charge_micro(PLAN, owing, RESULTS, is_success=True) == 11
+
+
+def test_what_nobody_paid_for_is_passed_on() -> None:
+    first = body()
+    assert unpaid_of(PLAN, first, RESULTS, 111, ["a", "m[0]"]) == set()
+    assert unpaid_of(PLAN, first, RESULTS, 0, ["a", "m[0]"]) == {"a", "m[0]"}
+    second = body(forked_from="job", kept=("a", "m[0]"), unpaid=("m[0]",))
+    assert unpaid_of(PLAN, second, RESULTS, 0, ["a", "m[0]", "n[0].x"]) == {"m[0]", "n[0].x"}
+    assert unpaid_of(PLAN, second, RESULTS, 110, ["a", "m[0]", "n[0].x"]) == set()
+    whole = {"definition": {}, "input": 1}
+    assert unpaid_of(PLAN, whole, RESULTS, 0, ["a"]) == {"a"}
+    assert unpaid_of(PLAN, whole, RESULTS, 5, ["a"]) == set()
 
 
 def test_a_failed_run_is_free_unless_usage_was_agreed() -> None:
@@ -179,6 +194,7 @@ def test_an_envelope_comes_back_as_it_was() -> None:
         version=3,
         forked_from="job",
         kept=("a", "b"),
+        unpaid=("b",),
     )
     assert Envelope.of(whole.as_dict()) == whole
     assert Envelope(definition={}, input=2).as_dict() == {"definition": {}, "input": 2}
@@ -218,5 +234,7 @@ def test_no_run_costs_more_than_its_bound(
     assert cost == 7 * len(ran.finished)
     assert cost <= bound_micro(plan, workflow_input, PRICES)
     kept = dict(list(ran.results.items())[: seed % 4])
-    part = cost_micro(plan, Envelope(definition={}, prices=PRICES, kept=tuple(kept)), ran.results)
-    assert part <= bound_micro(plan, workflow_input, PRICES, kept)
+    unpaid = tuple(list(kept)[: seed % 3])
+    forked = Envelope(definition={}, prices=PRICES, kept=tuple(kept), unpaid=unpaid)
+    part = cost_micro(plan, forked, ran.results)
+    assert part <= bound_micro(plan, workflow_input, PRICES, kept, unpaid)

@@ -1,7 +1,8 @@
 """The facade of a run's steps: to look at them, and to hand them on to another run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +12,19 @@ from app.orchestration.types import JobView
 from app.orchestration.workflow.envelope import Envelope
 from app.orchestration.workflow.plan import Plan
 from app.orchestration.workflow.progress import store
-from app.orchestration.workflow.progress.views import NodeView, StepView, graph_of, steps_of
+from app.orchestration.workflow.progress.views import (
+    NodeView,
+    StepView,
+    graph_of,
+    paths_of,
+    unseen,
+    view_of,
+)
 from app.orchestration.workflow.steps import StepResult
 from app.orchestration.workflow.validation import Plans
 
 KIND = "workflow"
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +66,40 @@ class Progress:
         after: str | None = None,
         has_outputs: bool = True,
     ) -> StepPage:
-        """A page of a job's steps; `after` is the last path of the page before."""
+        """A page of a job's steps; `after` is the last path of the page before.
+
+        The order of the graph, items of maps by position. All nodes of the workflow are there,
+        steps inside maps once they have begun.
+        """
         plan, envelope = self.plan(job), Envelope.of(job.definition)
-        rows = await store.ended(uow, job.job_id)
-        notes = await store.notes(uow, job.job_id)
-        kept = frozenset(envelope.kept)
-        found = steps_of(plan, rows, notes, kept, is_over=job.is_terminal)
-        start = _start(found, after)
-        page = found[start : start + limit]
+        found: list[StepView] = []
+        left = _from(plan, after)
+        while len(found) <= limit and (paths := list(islice(left, max(_AT_ONCE, limit + 1)))):
+            found += await self._look(uow, job, plan, paths, envelope.kept)
+        page = found[:limit]
         outputs: Mapping[str, Any] = {}
         if has_outputs:
             outputs = await store.outputs(uow, job.job_id, [step.path for step in page])
-        more = page[-1].path if start + limit < len(found) else None
+        more = page[-1].path if len(found) > limit else None
         return StepPage(graph_of(plan, envelope.prices or {}), page, outputs, more)
+
+    async def _look(
+        self, uow: UnitOfWork, job: JobView, plan: Plan, paths: list[str], kept: Sequence[str]
+    ) -> list[StepView]:
+        """Those of the steps that there are to see."""
+        job_id, is_over, came = job.job_id, job.is_terminal, frozenset(kept)
+        rows = await store.ended(uow, job_id, paths)
+        notes = await store.notes(uow, job_id, [path for path in paths if path not in rows])
+        nodes = {path: plan.root.nodes[at] for path, at in _roots(plan, paths)}
+        maps = [path for path, node in nodes.items() if node.body and path not in rows]
+        known = await store.maps(uow, job_id, maps) if maps else {}
+        views = []
+        for path in paths:
+            view = view_of(path, rows.get(path), notes.get(path), came, is_over=is_over)
+            if view is None and path in nodes:
+                view = unseen(nodes[path], known.get(path), is_over=is_over)
+            views += [] if view is None else [view]
+        return views
 
     async def results(self, uow: UnitOfWork, job_id: UUID) -> dict[str, StepResult]:
         """The results of a job's steps by path."""
@@ -82,10 +112,18 @@ class Progress:
         await store.copy(uow, source.job_id, target, source.user_id, list(paths))
 
 
-def _start(steps: list[StepView], after: str | None) -> int:
-    if after is None:
-        return 0
-    for at, step in enumerate(steps):
-        if step.path == after:
-            return at + 1
-    raise AppError(Code.INVALID_INPUT, "This is not a step of the page before.")
+def _from(plan: Plan, after: str | None) -> Iterator[str]:
+    """The paths of a plan's steps that follow a path."""
+    paths = paths_of(plan)
+    if after is not None and after not in paths:
+        raise AppError(
+            Code.INVALID_INPUT,
+            f"There is no step {after[:200]!r} to go on from.",
+            hint="Give the `next` of the page before as `after`.",
+            details={"pointer": "/after"},
+        )
+    return paths
+
+
+def _roots(plan: Plan, paths: Iterable[str]) -> list[tuple[str, int]]:
+    return [(path, at) for path in paths if (at := plan.root.index.get(path)) is not None]

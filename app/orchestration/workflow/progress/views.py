@@ -1,7 +1,6 @@
 """A run as a picture of its graph: every node, and every step with its state."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -9,7 +8,7 @@ from typing import Any, Literal, get_args
 from app.orchestration.workflow.definition import Definition, MapNode, Node, SubDefinition
 from app.orchestration.workflow.plan import NodePlan, Plan, ScopePlan
 from app.orchestration.workflow.pricing import pattern_of, target_of
-from app.orchestration.workflow.progress.store import StepNote, StepRow
+from app.orchestration.workflow.progress.store import MapNote, StepNote, StepRow
 
 StepState = Literal[
     "Pending",
@@ -28,7 +27,6 @@ _LIVE: Mapping[str, StepState] = {
     "step.retrying": "Retrying",
     "step.waiting": "Waiting",
 }
-_POSITIONS = re.compile(r"\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +66,33 @@ def graph_of(plan: Plan, prices: Mapping[str, int]) -> list[NodeView]:
     return list(_scope(plan.root, plan.definition, "", prices))
 
 
-def steps_of(
-    plan: Plan,
-    rows: Sequence[StepRow],
-    notes: Sequence[StepNote],
-    kept: frozenset[str],
-    *,
-    is_over: bool,
-) -> list[StepView]:
-    """The steps: those that have ended or begun, and the workflow's nodes still to come.
-
-    In the order of the graph, items by position. Steps inside a map are there once they begin.
-    """
-    views = {row.path: _ended(row, kept) for row in rows}
-    for note in notes:
-        if note.path not in views:
-            views[note.path] = _begun(note, is_over=is_over)
-    missing: StepState = "NotRun" if is_over else "Pending"
-    for node in plan.root.nodes:
-        if node.name not in views:
-            views[node.name] = _unseen(node, views, missing)
-    rank = {node.node: at for at, node in enumerate(graph_of(plan, {}))}
-    return sorted(views.values(), key=lambda view: _place(view.path, rank))
+def paths_of(plan: Plan) -> Iterator[str]:
+    """The paths of all steps that a run can have, in the order of the graph, items by position."""
+    return _paths(plan.root, "")
 
 
-def _ended(row: StepRow, kept: frozenset[str]) -> StepView:
+def view_of(
+    path: str, row: StepRow | None, note: StepNote | None, kept: Collection[str], *, is_over: bool
+) -> StepView | None:
+    """A step that has ended or begun; None for any other."""
+    if row is not None:
+        return _ended(row, kept)
+    return None if note is None else _begun(note, is_over=is_over)
+
+
+def unseen(node: NodePlan, note: MapNote | None, *, is_over: bool) -> StepView:
+    """A node of the workflow without a row; of a map `note` may know more."""
+    state: StepState = "NotRun" if is_over else "Pending"
+    if note is None:
+        return StepView(path=node.name, node=node.name, state=state)
+    if note.told is not None:
+        state = "Success" if note.told == "step.finished" else "Failed"
+    elif note.started_at is not None:
+        state = "Stopped" if is_over else "Running"
+    return StepView(node.name, node.name, state, started_at=note.started_at)
+
+
+def _ended(row: StepRow, kept: Collection[str]) -> StepView:
     return StepView(
         path=row.path,
         node=pattern_of(row.path),
@@ -119,29 +119,22 @@ def _begun(note: StepNote, *, is_over: bool) -> StepView:
     )
 
 
-def _unseen(node: NodePlan, views: Mapping[str, StepView], missing: StepState) -> StepView:
-    """A node without a row. A map has none either, its state is that of its items."""
-    inside = [view for path, view in views.items() if path.startswith(f"{node.name}[")]
-    if not inside:
-        return StepView(path=node.name, node=node.name, state=missing)
-    states = {view.state for view in inside}
-    state: StepState = "Stopped" if missing == "NotRun" else "Running"
-    if states <= {"Success", "Skipped"} and missing == "NotRun":
-        state = "Success"
-    started = [view.started_at for view in inside if view.started_at is not None]
-    return StepView(node.name, node.name, state, started_at=min(started, default=None))
+def _paths(scope: ScopePlan, prefix: str) -> Iterator[str]:
+    for node in scope.nodes:
+        yield from _paths_of_node(node, prefix + node.name)
 
 
-def _place(path: str, rank: Mapping[str, int]) -> tuple[Any, ...]:
-    """Where a step stands: by the node around it, then the item, then the node inside."""
-    places: list[tuple[int, ...]] = []
-    pattern = ""
-    for part in path.split("."):
-        pattern += pattern_of(part)
-        name = pattern.removesuffix("[]" * part.count("["))
-        places.append((rank.get(name, len(rank)), *map(int, _POSITIONS.findall(part))))
-        pattern += "."
-    return tuple(places)
+def _paths_of_node(node: NodePlan, path: str) -> Iterator[str]:
+    yield path
+    if node.body is None:
+        return
+    for at in range(node.max_items):
+        item = f"{path}[{at}]"
+        if isinstance(node.body, NodePlan):
+            yield from _paths_of_node(node.body, item)
+        else:
+            yield item
+            yield from _paths(node.body, f"{item}.")
 
 
 def _scope(
