@@ -78,6 +78,8 @@ class Broker:
             self._client = RedisCluster(
                 startup_nodes=[ClusterNode(host, port) for host, port in self._hosts],
                 require_full_coverage=False,
+                # After so many redirections it would close connections that others wait on.
+                reinitialize_steps=0,
                 socket_timeout=_PATIENCE_S,
                 socket_connect_timeout=_PATIENCE_S / 2,
                 # Whoever asks tries again, and works without the broker until then.

@@ -44,9 +44,7 @@ class Faults:
         if self.is_up:
             _log.warning("broker back; jobs come through it again")
         else:
-            _log.warning(
-                "broker away; jobs are claimed from PostgreSQL", extra={"reason": self.reason}
-            )
+            _log.warning("broker away (%s); jobs are claimed from PostgreSQL", self.reason)
         self._on_change()
 
     async def forever(self, part: str, step: Callable[[], Awaitable[None]]) -> None:
