@@ -14,8 +14,9 @@ from app.agents import AgentNodes, TaskRunner, Templates
 from app.auth import Auth
 from app.billing import Billing
 from app.kernel.clock import SystemClock
-from app.kernel.crypto import load_or_create_key
+from app.kernel.crypto import key_id, load_or_create_key
 from app.kernel.db import Database
+from app.kernel.egress import GuardedTransport
 from app.kernel.embedded import EmbeddedHub, bootstrap
 from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
@@ -28,6 +29,7 @@ from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import (
     Admission,
+    Deliverer,
     Dispatcher,
     Intake,
     JobLimits,
@@ -35,7 +37,9 @@ from app.orchestration import (
     Lifecycle,
     LimitKeeper,
     Scheduler,
+    Sender,
     Watch,
+    Webhooks,
     Worker,
     WorkflowLane,
     living_jobs,
@@ -149,6 +153,19 @@ def _storage(settings: Settings, clock: SystemClock) -> Storage:
     )
 
 
+def _webhook_key(settings: Settings) -> bytes:
+    return load_or_create_key(settings.home.expanduser().resolve() / "secrets" / "webhook.key")
+
+
+def _webhooks(settings: Settings, wakeups: Wakeups) -> Webhooks:
+    return Webhooks(
+        wakeups,
+        _webhook_key(settings),
+        base_url=settings.public_url or "",
+        allow_private=settings.webhook_allow_private,
+    )
+
+
 def build(
     settings: Settings,
     address: HubAddress,
@@ -176,7 +193,10 @@ def build(
         metrics=metrics,
     )
     admission, limits = Admission(wakeups), JobLimits(wakeups)
-    lifecycle = Lifecycle(billing, storage, wakeups, admission=admission)
+    webhooks = _webhooks(settings, wakeups)
+    lifecycle = Lifecycle(
+        billing, storage, wakeups, admission=admission, announce=webhooks.announce
+    )
     jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds, admission)
     services = Services(
         settings=settings,
@@ -194,6 +214,7 @@ def build(
         worker=None,
         metrics=metrics,
         limits=limits,
+        webhooks=webhooks,
     )
     return replace(services, worker=_worker(services, lifecycle)) if has_worker else services
 
@@ -320,10 +341,21 @@ async def running(
         if services.limits is not None:
             keeper = _keeper(services, services.limits)
             tasks.append(asyncio.create_task(keeper.run(), name="limits"))
+        transport = GuardedTransport(allow_private=settings.webhook_allow_private)
+        stack.push_async_callback(transport.aclose)
+        deliverer = _deliverer(services, transport)
+        tasks.append(asyncio.create_task(deliverer.run(), name="webhooks"))
         if services.worker is not None:
             tasks.append(asyncio.create_task(services.worker.run(), name="worker"))
         stack.push_async_callback(_stop, tasks)
         yield services
+
+
+def _deliverer(services: Services, transport: GuardedTransport) -> Deliverer:
+    key = _webhook_key(services.settings)
+    sender = Sender(transport, key, SystemClock())
+    database, wakeups = services.database, services.wakeups
+    return Deliverer(database, wakeups, sender, services.metrics, key_id(key))
 
 
 def _keeper(services: Services, limits: JobLimits) -> LimitKeeper:

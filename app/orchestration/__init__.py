@@ -42,9 +42,18 @@ from app.orchestration.types import (
     Submitted,
 )
 from app.orchestration.usage import audit, living_jobs
+from app.orchestration.webhooks import (
+    Deliverer,
+    Delivery,
+    DeliveryStatus,
+    Endpoint,
+    Sender,
+    Webhooks,
+)
 from app.orchestration.worker import Worker
 from app.orchestration.workflow import check as check_workflow
 from app.orchestration.workflow import definition_schema
+from app.orchestration.workflow.doubles import refuse_doubles
 from app.orchestration.workflow.envelope import Envelope
 from app.orchestration.workflow.facade import Workflows
 from app.orchestration.workflow.forking import keep_for_fork, keep_for_replay
@@ -63,7 +72,11 @@ __all__ = [
     "Artifact",
     "DeadLetter",
     "DeadLetters",
+    "Deliverer",
+    "Delivery",
+    "DeliveryStatus",
     "Dispatcher",
+    "Endpoint",
     "Envelope",
     "Intake",
     "JobContext",
@@ -98,11 +111,13 @@ __all__ = [
     "ScheduleSpec",
     "Scheduler",
     "Schedules",
+    "Sender",
     "StepPage",
     "StepResult",
     "StepView",
     "Submitted",
     "Watch",
+    "Webhooks",
     "Worker",
     "WorkflowLane",
     "Workflows",
@@ -116,6 +131,7 @@ __all__ = [
     "order_workflow",
     "preview",
     "read_name",
+    "refuse_doubles",
     "shown_name",
     "targets_again",
     "targets_of",

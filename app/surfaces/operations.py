@@ -25,6 +25,7 @@ from app.surfaces.terms import USUAL, Terms
 from app.surfaces.toolcalls import ToolCalls
 from app.surfaces.tooljobs import ToolJobs
 from app.surfaces.views import BatchResult, Event, JobOut, JobPage, Trace
+from app.surfaces.webhooks import Telling
 from app.surfaces.workflows import Workflows
 
 MAX_SEQ = 2**31 - 1
@@ -43,6 +44,7 @@ class Operations:
         self.schedules = Scheduling(services, self.access)
         self.dead_letters = PutAside(services, self.access)
         self.queues = Operating(services, self.access)
+        self.webhooks = Telling(services, self.access)
         self._submission = Submission(services, self.access, self.files)
         self._tool_jobs = ToolJobs(services, self.access)
         self.workflows = Workflows(services, self.access)

@@ -10,7 +10,7 @@ from app.kernel.db import Database
 from app.kernel.metrics import Metrics
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
-from app.orchestration import Intake, JobLimits, Jobs, Worker
+from app.orchestration import Intake, JobLimits, Jobs, Webhooks, Worker
 from app.proxy import ToolProxy
 from app.registry import Registry
 from app.sandbox import Sandbox
@@ -36,6 +36,7 @@ class Services:
     worker: Worker | None
     metrics: Metrics
     limits: JobLimits | None = None
+    webhooks: Webhooks | None = None
 
     def limit_names(self, user_id: UUID, tool: str | None, key: str | None) -> tuple[str, ...]:
         """The limits a job of that tool and key counts against."""

@@ -19,6 +19,7 @@ from app.surfaces.inputs import InlineFile, Path, file_ids, prepare, put
 from app.surfaces.payloads import check_json, pointer
 from app.surfaces.services import Services
 from app.surfaces.terms import USUAL, Terms, check_run_at
+from app.surfaces.told import require_webhook
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Submission:
     ) -> Submitted:
         """Queue a task of the template `name`; its key makes a repeated request the same job."""
         check_run_at(terms.run_at, self._clock.now())
+        await require_webhook(self._services, self._access, principal, terms.webhook)
         task = await self._accept(principal, name, raw)
         async with self._access.write(principal) as uow:
             request = await self._request(uow, principal, task, terms)

@@ -13,6 +13,7 @@ from app.surfaces.batches import ToolJob
 from app.surfaces.context import Access
 from app.surfaces.services import Services
 from app.surfaces.terms import check_run_at
+from app.surfaces.told import refused_webhooks
 from app.surfaces.toolprices import ToolPrices
 
 Offers = Mapping[str, tuple[Tool, Quote] | AppError]
@@ -23,6 +24,7 @@ class ToolJobs:
 
     def __init__(self, services: Services, access: Access) -> None:
         self._services = services
+        self._access = access
         self._prices = ToolPrices(services, access)
         self._clock = SystemClock()
 
@@ -62,7 +64,24 @@ class ToolJobs:
         principal.require(Scope.TOOLS)
         names = {job.tool for job in jobs if isinstance(job, ToolJob)}
         offers, now = await self._offers(principal, names), self._clock.now()
-        return [self._request(principal, job, offers, now) for job in jobs]
+        asked = [self._request(principal, job, offers, now) for job in jobs]
+        return await self._told(principal, asked)
+
+    async def _told(
+        self, principal: Principal, asked: list[JobRequest | AppError]
+    ) -> list[JobRequest | AppError]:
+        """The same, but for jobs that name a webhook they may not."""
+        hooks = {one.webhook_id for one in asked if isinstance(one, JobRequest)} - {None}
+        if not hooks:
+            return asked
+        named = [hook for hook in hooks if hook is not None]
+        refused = await refused_webhooks(self._services, self._access, principal, named)
+        return [
+            refused.get(one.webhook_id, one)
+            if isinstance(one, JobRequest) and one.webhook_id is not None
+            else one
+            for one in asked
+        ]
 
     async def _offers(self, principal: Principal, names: Collection[str]) -> Offers:
         snapshot = self._services.registry.snapshot()

@@ -22,7 +22,7 @@ from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
 from app.main import create_app
-from app.orchestration import Admission, Intake, JobLimits, Jobs, Lifecycle, Worker
+from app.orchestration import Admission, Intake, JobLimits, Jobs, Lifecycle, Webhooks, Worker
 from app.orchestration.workflow.running.lane import WorkflowLane
 from app.proxy import ToolCall, ToolProxy, ToolResult, Usage
 from app.registry import Registry
@@ -30,7 +30,7 @@ from app.sandbox import Sandbox
 from app.storage import LocalBlobs, Storage
 from app.surfaces.listening import bind, listening
 from app.surfaces.services import Services
-from tests.surfaces.world import TEMPLATES, EchoTask, World, catalogue, person
+from tests.surfaces.world import TEMPLATES, WEBHOOK_KEY, EchoTask, World, catalogue, person
 
 UPLOAD_LIMIT = 4096
 
@@ -83,7 +83,10 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
     proxy = PlayedProxy(registry, settings, clock)
     storage = Storage(LocalBlobs(tmp_path / "files"), clock, b"k" * 32, UPLOAD_LIMIT)
     admission, task = Admission(wakeups), EchoTask(storage)
-    lifecycle = Lifecycle(billing, storage, wakeups, admission=admission)
+    webhooks = Webhooks(wakeups, WEBHOOK_KEY, base_url="http://localhost", allow_private=True)
+    lifecycle = Lifecycle(
+        billing, storage, wakeups, admission=admission, announce=webhooks.announce
+    )
     lane = WorkflowLane(
         transactions=database,
         wakeups=wakeups,
@@ -122,6 +125,7 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
         worker=worker,
         metrics=metrics,
         limits=JobLimits(wakeups),
+        webhooks=webhooks,
     )
     await catalogue(services)
     alice = await person(services, "alice@example.org")

@@ -127,7 +127,8 @@ async def test_dead_letters_and_queues_over_mcp(
 
 
 async def test_the_terms_of_a_job(http: httpx2.AsyncClient, world: World) -> None:
-    webhook = str(uuid4())
+    made = await http.post("/v1/webhooks", json={"url": "https://hooks.example.org/"})
+    webhook = made.json()["webhook_id"]
     say = {"tool": "words.say", "arguments": {"word": "hi"}}
     later = say | {"run_at": "2099-01-01T00:00:00Z"}
     problem = assert_problem(await http.post("/v1/jobs", json=later), 422, "invalid_input")
@@ -172,6 +173,8 @@ async def test_a_key_stands_for_the_start_as_well(http: httpx2.AsyncClient) -> N
     first = await http.post("/v1/jobs", json=say, headers=key)
     again = await http.post("/v1/jobs", json=say, headers=key)
     assert (first.status_code, again.status_code) == (201, 200)
-    for other in ({"run_at": "2020-01-02T00:00:00Z"}, {"priority": 1}, {"webhook": str(uuid4())}):
+    made = await http.post("/v1/webhooks", json={"url": "https://hooks.example.org/"})
+    hook = {"webhook": made.json()["webhook_id"]}
+    for other in ({"run_at": "2020-01-02T00:00:00Z"}, {"priority": 1}, hook):
         response = await http.post("/v1/jobs", json=say | other, headers=key)
         assert_problem(response, 409, "idempotency_mismatch")

@@ -23,6 +23,7 @@ CREDITS = 10_000_000
 TASK_PRICE = 2_000_000
 TOOL_PRICE = 10_000
 PICK_PRICE = 500_000
+WEBHOOK_KEY = b"w" * 32
 FileId = Annotated[str, Field(json_schema_extra={"format": "file"})]
 
 

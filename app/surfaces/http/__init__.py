@@ -18,6 +18,7 @@ from app.surfaces.http import (
     queues,
     schedules,
     stream,
+    webhooks,
     workflows,
 )
 from app.surfaces.http.dependencies import PREFIX
@@ -58,6 +59,7 @@ def install(app: FastAPI, operations: Operations) -> None:
         deadletters,
         queues,
         limits,
+        webhooks,
         workflows,
         account,
         catalog,

@@ -19,6 +19,7 @@ from app.surfaces.mcp.resources import TEMPLATES, Resources
 from app.surfaces.mcp.results import Result, failure, guarded, guarded_tool
 from app.surfaces.mcp.schedules import ScheduleTools
 from app.surfaces.mcp.tasks import TaskTools
+from app.surfaces.mcp.webhooks import WebhookTools
 from app.surfaces.mcp.workflows import WorkflowTools
 from app.surfaces.operations import Operations
 
@@ -42,6 +43,7 @@ class Handlers:
             LimitTools(operations),
             ScheduleTools(operations),
             QueueTools(operations),
+            WebhookTools(operations),
             WorkflowTools(operations),
             BillingTools(operations),
         )

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from app.kernel.errors import AppError
 from app.kernel.principal import Principal, Scope
-from app.orchestration import Agreement, Library, Progress, Submitted
+from app.orchestration import Agreement, JobRequest, Library, Progress, Submitted
 from app.surfaces.context import Access, owned
 from app.surfaces.services import Services
 from app.surfaces.terms import USUAL, Terms, check_run_at
+from app.surfaces.told import require_webhook
 from app.surfaces.workflows.ordering import Ordering, request_of
 from app.surfaces.workflows.payloads import Checked, Run
 from app.surfaces.workflows.questions import Questions
@@ -57,14 +58,18 @@ class Workflows:
 
     async def run(self, principal: Principal, asked: Run, terms: Terms = USUAL) -> Submitted:
         """Check everything, hold the most it can cost and queue the run, or nothing."""
+        return await self._services.intake.submit(await self.prepare(principal, asked, terms))
+
+    async def prepare(self, principal: Principal, asked: Run, terms: Terms = USUAL) -> JobRequest:
+        """A run checked and priced, to be queued by the caller."""
         check_run_at(terms.run_at, datetime.now(UTC))
+        await require_webhook(self._services, self._access, principal, terms.webhook)
         raw, agreed = await self._ordering.named(principal, asked)
         order = await self._ordering.order(principal, raw)
         await self._ordering.check_input(principal, order, asked.input)
         agreed = Agreement(billing=asked.billing, name=agreed.name, version=agreed.version)
         envelope = order.envelope(asked.input, agreed)
-        request = request_of(self._services, principal, order, envelope, terms=terms)
-        return await self._services.intake.submit(request)
+        return request_of(self._services, principal, order, envelope, terms=terms)
 
     async def steps(
         self,

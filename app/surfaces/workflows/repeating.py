@@ -26,6 +26,7 @@ from app.orchestration import (
 from app.surfaces.context import Access, owned
 from app.surfaces.services import Services
 from app.surfaces.terms import USUAL, Terms
+from app.surfaces.told import require_webhook
 from app.surfaces.workflows.ordering import Ordering, request_of
 from app.surfaces.workflows.payloads import Fork, Named, Replay
 
@@ -120,6 +121,7 @@ class Repeating:
         terms: Terms,
     ) -> Submitted:
         order, given, agreed = what
+        await require_webhook(self._services, self._access, principal, terms.webhook)
         kept, unpaid = taken
         envelope = order.envelope(given, agreed, str(source.job_id), tuple(sorted(kept)), unpaid)
         request = request_of(self._services, principal, order, envelope, kept=kept, terms=terms)
