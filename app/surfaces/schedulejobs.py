@@ -61,9 +61,17 @@ class ScheduleJobs:
             request = await self._tool_jobs.prepare(principal, job)
             return dict(request.definition)
         if asked.workflow is not None:
-            run = Run(workflow=asked.workflow, version=asked.version, input=asked.input)
-            await self._workflows.prepare(principal, run, terms)
-            return run.model_dump(include={"workflow", "version", "input"}, exclude_none=True)
+            return await self._kept_run(principal, asked, terms)
         assert asked.template is not None
         value = await self._submission.keep(principal, asked.template, asked.input or {})
         return {"template": asked.template, "input": value}
+
+    async def _kept_run(
+        self, principal: Principal, asked: Asked, terms: Terms
+    ) -> Mapping[str, Any]:
+        """A saved workflow is kept by its name; without a version each moment runs the newest."""
+        assert asked.workflow is not None
+        run = Run(workflow=asked.workflow, version=asked.version, input=asked.input)
+        await self._workflows.prepare(principal, run, terms)
+        kept: dict[str, Any] = {"workflow": asked.workflow, "input": asked.input}
+        return kept if asked.version is None else {**kept, "version": asked.version}

@@ -76,9 +76,11 @@ class ScheduleOut(View):
     cron: str
     time_zone: str
     template: str | None = None
-    input: dict[str, Any] | None = None
+    input: Any = None
     tool: str | None = None
     arguments: dict[str, Any] | None = None
+    workflow: dict[str, Any] | str | None = None
+    version: int | None = Field(None, description="Null: the newest at each moment.")
     priority: int
     limit_key: str | None
     webhook: UUID | None

@@ -20,7 +20,8 @@ MomentOutcome = Literal["Submitted", "Refused", "Skipped"]
 class ScheduleSpec:
     """What an owner says of a schedule.
 
-    `job` is {tool, arguments} or {template, input}; it is priced at each moment anew.
+    `job` is {tool, arguments}, {template, input} or {workflow, version, input}; it is priced at
+    each moment anew.
     """
 
     name: str

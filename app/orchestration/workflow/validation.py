@@ -1,6 +1,5 @@
 """From JSON to a plan: size, shape, graph, expressions, and the names of tools and templates."""
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
@@ -13,6 +12,7 @@ from app.kernel.errors import AppError, Code
 from app.orchestration.workflow import limits
 from app.orchestration.workflow.building import build
 from app.orchestration.workflow.definition import TAGS, Definition
+from app.orchestration.workflow.doubles import doubled, parse
 from app.orchestration.workflow.mistakes import Mistake, pointer_of, refusal
 from app.orchestration.workflow.plan import Plan
 
@@ -29,20 +29,14 @@ def read(body: bytes | str) -> Any:
     Raises `payload_too_large` or `invalid_input`.
     """
     _check_size(len(body))
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            double = next(name for name in names if names.count(name) > 1)
-            raise refusal([Mistake("", "duplicate_name", f"'{double[:64]}' stands twice.")])
-        return found
-
     try:
-        return json.loads(body, object_pairs_hook=unique)
+        raw, found = parse(body)
     except (ValueError, RecursionError) as error:
         words = f"this is no JSON: {str(error)[:200]}"
         raise refusal([Mistake("", "invalid_value", words)]) from error
+    if found:
+        raise doubled(found)
+    return raw
 
 
 def check(raw: Any, *, tool: Resolve, template: Resolve) -> Plan:

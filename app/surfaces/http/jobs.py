@@ -12,10 +12,12 @@ from app.surfaces.asked import Asked
 from app.surfaces.batches import Batch, ToolJob
 from app.surfaces.charging import BillingMode, Charging, MaxCredits
 from app.surfaces.http.dependencies import PREFIX, Caller, Idempotency, Ops, base_url
+from app.surfaces.http.doubles import refuse_doubled_names
 from app.surfaces.operations import MAX_SEQ, PAGE
 from app.surfaces.payloads import Text
 from app.surfaces.terms import LimitKey, Priority, RunAt, Terms, Webhook
 from app.surfaces.views import BatchOut, JobOut, JobPage, JobStatus, LinkedFile, Trace, View
+from app.surfaces.workflows import Run
 
 router = APIRouter(prefix=PREFIX, tags=["jobs"])
 AfterSeq = Annotated[int, Query(ge=0, le=MAX_SEQ, description="The last event already seen.")]
@@ -31,6 +33,22 @@ class JobIn(Asked):
     billing: BillingMode = "outcome"
     max_credits: MaxCredits = None
 
+    def run(self) -> Run:
+        """The run of a workflow that is asked for; its cap is the most that its steps can cost."""
+        if self.max_credits is not None:
+            raise AppError(
+                Code.INVALID_INPUT,
+                "A workflow has no cap but the most that its steps can cost.",
+                hint="Leave `max_credits` out; POST /v1/workflows/check tells what a run can cost.",
+                details={"pointer": "/max_credits"},
+            )
+        return Run(
+            workflow=self.workflow or {},
+            version=self.version,
+            input=self.input,
+            billing=self.billing,
+        )
+
 
 class FilesOut(View):
     """A job's files with their download links."""
@@ -44,7 +62,9 @@ class FilesOut(View):
     response_model=JobOut,
     responses={200: {"model": JobOut, "description": "The job this key stands for already."}},
 )
-async def submit(ops: Ops, caller: Caller, body: JobIn, key: Idempotency = None) -> Response:
+async def submit(
+    request: Request, ops: Ops, caller: Caller, body: JobIn, key: Idempotency = None
+) -> Response:
     """Hold the price and queue a job; 200 instead of 201 if the idempotency key was used."""
     terms = (key, body.priority, body.run_at, body.limit_key, body.webhook)
     charging = Charging.of(body.billing, body.max_credits)
@@ -52,6 +72,9 @@ async def submit(ops: Ops, caller: Caller, body: JobIn, key: Idempotency = None)
         charging.refuse_usage()
         job = ToolJob(body.tool, body.arguments or {}, *terms)
         submitted = await ops.submit_tool(caller, job)
+    elif body.workflow is not None:
+        await refuse_doubled_names(request)
+        submitted = await ops.workflows.run(caller, body.run(), Terms(*terms))
     else:
         assert body.template is not None
         given = body.input or {}
@@ -88,7 +111,7 @@ async def list_jobs(
     before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     kind: Annotated[
-        Text | None, Query(max_length=200, description="`task`, `tool` or another kind of job.")
+        Text | None, Query(max_length=200, description="`task`, `tool` or `workflow`.")
     ] = None,
     since: Annotated[
         AwareDatetime | None, Query(description="Only jobs queued then or later (RFC 3339).")
@@ -106,7 +129,9 @@ async def show_job(ops: Ops, caller: Caller, job_id: UUID) -> JobOut:
 
 @router.post("/jobs/{job_id}/cancel")
 async def cancel_job(ops: Ops, caller: Caller, job_id: UUID) -> JobOut:
-    """Cancel a job: at once if it waits, at its next step if it runs. Its credits come back."""
+    """Cancel a job: at once if it waits, at its next step if it runs. What it held comes
+    back, but for what a run in usage mode has used.
+    """
     return JobOut.of(await ops.cancel(caller, job_id))
 
 

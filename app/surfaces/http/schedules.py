@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.surfaces.http.dependencies import PREFIX, Caller, Ops
+from app.surfaces.http.doubles import Unique
 from app.surfaces.scheduling import (
     BackfillIn,
     BackfillOut,
@@ -23,7 +24,9 @@ _Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/schedules", status_code=201)
-async def create_schedule(ops: Ops, caller: Caller, body: ScheduleIn) -> ScheduleOut:
+async def create_schedule(
+    ops: Ops, caller: Caller, body: ScheduleIn, _unique: Unique
+) -> ScheduleOut:
     """Submit a job at the moments of a cron expression; its price is held at each of them."""
     return await ops.schedules.create(caller, body)
 
@@ -53,7 +56,7 @@ async def show_schedule(ops: Ops, caller: Caller, schedule_id: UUID) -> Schedule
 
 @router.put("/schedules/{schedule_id}")
 async def change_schedule(
-    ops: Ops, caller: Caller, schedule_id: UUID, body: ScheduleIn
+    ops: Ops, caller: Caller, schedule_id: UUID, body: ScheduleIn, _unique: Unique
 ) -> ScheduleOut:
     """Replace a schedule; moments before now are not fired by it any more."""
     return await ops.schedules.change(caller, schedule_id, body)

@@ -3,10 +3,12 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
+from app.kernel.errors import AppError
 from app.orchestration import Submitted, definition_schema
 from app.surfaces.http.dependencies import PREFIX, Caller, Idempotency, Ops
+from app.surfaces.http.doubles import Unique, UniqueDefinition, refuse_doubled_names
 from app.surfaces.payloads import Text
 from app.surfaces.terms import Terms
 from app.surfaces.views import JobOut
@@ -49,13 +51,21 @@ async def show_schema() -> dict[str, Any]:
 
 
 @router.post("/workflows/check")
-async def check_workflow(ops: Ops, caller: Caller, body: Checked) -> CheckOut:
+async def check_workflow(request: Request, ops: Ops, caller: Caller, body: Checked) -> CheckOut:
     """Every mistake of a workflow with its place, or what a run costs at most. Holds nothing."""
+    try:
+        await refuse_doubled_names(request)
+    except AppError as error:
+        if "errors" not in error.details:
+            raise
+        return CheckOut.wrong(error)
     return await ops.workflows.check(caller, body)
 
 
 @router.post("/workflows/runs", status_code=201, response_model=JobOut, responses=_MADE)
-async def run_workflow(ops: Ops, caller: Caller, body: Run, key: Idempotency = None) -> Response:
+async def run_workflow(
+    ops: Ops, caller: Caller, body: Run, _unique: Unique, key: Idempotency = None
+) -> Response:
     """Check a workflow, hold the most it can cost and queue a run of it."""
     return _made(await ops.workflows.run(caller, body, body.terms(key)))
 
@@ -83,7 +93,7 @@ async def replay_job(
 
 @router.post("/jobs/{job_id}/fork", status_code=201, response_model=JobOut, responses=_MADE)
 async def fork_job(
-    ops: Ops, caller: Caller, job_id: UUID, body: Fork, key: Idempotency = None
+    ops: Ops, caller: Caller, job_id: UUID, body: Fork, _unique: Unique, key: Idempotency = None
 ) -> Response:
     """Run a workflow that has ended with another input or definition; what still holds is kept."""
     return _made(await ops.workflows.repeats.fork(caller, job_id, body, Terms(key)))
@@ -123,7 +133,9 @@ async def list_definitions(
     response_model=WorkflowOut,
     responses={200: {"model": WorkflowOut, "description": "The newest version says this already."}},
 )
-async def save_definition(ops: Ops, caller: Caller, name: Name, body: Save) -> Response:
+async def save_definition(
+    ops: Ops, caller: Caller, name: Name, body: Save, _unique: UniqueDefinition
+) -> Response:
     """Save a definition as the next version under a name; versions never change."""
     saved, is_new = await ops.workflows.saved.save(caller, name, body)
     return Response(

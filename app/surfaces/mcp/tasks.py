@@ -166,4 +166,4 @@ _TRACE = (
     "The trace of a run after `after_seq`: agents, tools, checks. With wait=true it follows the"
     " run to its end and sends each event as a progress notification whose message is its JSON."
 )
-_CANCEL = "Stop a run; its credits are given back."
+_CANCEL = "Stop a run; its credits are given back, but for what a run in usage mode has used."

@@ -10,7 +10,7 @@ from app.surfaces.terms import LimitKey, Priority, RunAt, Terms, Webhook
 
 WorkflowName = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
-_Workflow = Annotated[
+Workflow = Annotated[
     dict[str, Any] | WorkflowName,
     Field(description="A workflow definition, or the name of a saved one."),
 ]
@@ -30,7 +30,7 @@ Billing = Annotated[
 class Named(Payload):
     """A definition, or a saved one by name and perhaps version (else the newest)."""
 
-    workflow: _Workflow
+    workflow: Workflow
     version: Version | None = None
 
     @model_validator(mode="after")
@@ -88,7 +88,7 @@ class Replay(Payload):
 class Fork(Payload):
     """What is different in the new run; what is left out is as it was."""
 
-    workflow: _Workflow | None = None
+    workflow: Workflow | None = None
     version: Version | None = None
     input: Any = None
     billing: Billing | None = None
