@@ -141,7 +141,10 @@ PROOFS: dict[str, Demand] = {
         "faults/test_clocks.py",
         "faults/test_crowds.py",
         "faults/test_database_faults.py",
+        "faults/test_rolling_restart.py",
         "faults/test_stale_workers.py",
+        "simulation/test_differential.py",
+        "simulation/test_machine.py",
         "simulation/test_simulation.py",
     ),
     "batches": _of(

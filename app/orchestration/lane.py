@@ -74,10 +74,19 @@ class FastLane:
         try:
             while True:
                 ticket = self._wakeups.ticket(JOBS_TOPIC, jobs_topic(KIND))
-                if not await self._turn():
+                if not await self._whole_turn():
                     await self._wait(ticket)
         finally:
             await self._give_back()
+
+    async def _whole_turn(self) -> int:
+        """A turn that a stop does not cut short: what it leases or ends would be lost with it."""
+        turn = asyncio.ensure_future(self._turn())
+        try:
+            return await asyncio.shield(turn)
+        except asyncio.CancelledError:
+            await asyncio.wait({turn})
+            raise
 
     async def _turn(self) -> int:
         """One transaction: end what has finished, claim what comes next."""
@@ -105,10 +114,11 @@ class FastLane:
         """End and claim: among `ids`, or None for whatever is ready."""
         leases: list[Lease] = []
         async with self._transactions.begin(SERVICE) as uow:
+            if room > 0 and (ids is None or ids):
+                leases = await self._claim(uow, room, ids)
+            # Last, because submits of the same users wait for the wallets locked here.
             if ends:
                 await self._lifecycle.finish_many(uow, ends)
-            if ids is None or ids:
-                leases = await self._claim(uow, room, ids)
         if ids:
             self._dispatcher.done(ids)
         return leases

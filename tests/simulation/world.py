@@ -17,11 +17,12 @@ from unittest.mock import patch
 from uuid import UUID
 
 from app.billing import Billing, Quote
+from app.kernel import wakeups as wakeups_module
 from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
 from app.kernel.principal import Principal
 from app.kernel.settings import Settings
-from app.kernel.wakeups import Ticket, Wakeups
+from app.kernel.wakeups import Wakeups
 from app.orchestration import (
     Intake,
     JobContext,
@@ -68,36 +69,32 @@ class Odds:
 CALM = Odds(0, 0, 0, 0, 0, 0, 0)
 
 
+class _OrderedSet(dict[Any, None]):
+    """In the place of the set of tickets, whose order is that of memory addresses."""
+
+    def add(self, one: Any) -> None:
+        self[one] = None
+
+    def discard(self, one: Any) -> None:
+        self.pop(one, None)
+
+
 class SimWakeups(Wakeups):
     """One process's wake-ups; those of others arrive late, or not at all."""
 
     def __init__(self, world: "World") -> None:
         super().__init__(None)
         self._world = world
-        self._waiters: dict[str, list[Ticket]] = {}
         world.buses.append(self)
 
     def wake(self, topic: str, *, is_local: bool = False) -> None:
         self._world.steps += 1
-        self.arrive(topic)
+        self._wake_local(topic)
         if is_local:
             return
         for other in self._world.buses:
             if other is not self and not self._world.happens(self._world.odds.lose_wakeup):
-                asyncio.get_running_loop().call_later(0.005, other.arrive, topic)
-
-    def arrive(self, topic: str) -> None:
-        for ticket in self._waiters.pop(topic, []):
-            ticket.event.set()
-
-    def ticket(self, topic: str) -> Ticket:
-        ticket = Ticket()
-        self._waiters.setdefault(topic, []).append(ticket)
-        return ticket
-
-    def _drop(self, topic: str, ticket: Ticket) -> None:
-        if ticket in (known := self._waiters.get(topic, [])):
-            known.remove(ticket)
+                asyncio.get_running_loop().call_later(0.005, other._wake_local, topic)
 
 
 class FaultyTransactions(MemoryTransactions):
@@ -333,7 +330,7 @@ class World:
         if auditor.done():
             auditor.result()
         self.odds = CALM
-        await self._drained()
+        await self._drained(auditor)
         auditor.cancel()
         for process in list(self.processes):
             await self.end(process, is_crash=False)
@@ -344,11 +341,16 @@ class World:
             await asyncio.sleep(7.0)
             async with self.memory.lock:
                 self.memory.audit()
+            for process in self.processes:
+                if process.task is not None and process.task.done() and not process.is_dead:
+                    raise BrokenPromiseError(f"a worker has ended: {process.task}")
 
-    async def _drained(self) -> None:
+    async def _drained(self, auditor: "asyncio.Task[None]") -> None:
         limit = self.loop.time() + _LONGEST_S
         while self.memory.queue:
             await asyncio.sleep(POLL_S)
+            if auditor.done():
+                auditor.result()
             if self.loop.time() > limit:
                 left = list(self.memory.queue.values())[:3]
                 raise BrokenPromiseError(f"{len(self.memory.queue)} jobs never end: {left}")
@@ -391,6 +393,7 @@ def seeded(seed: int) -> Any:
             )
         stack.enter_context(patch.object(retries_module, "random", jitter))
         stack.enter_context(patch.object(lane_module, "time", _SimTime))
+        stack.enter_context(patch.object(wakeups_module, "WeakSet", _OrderedSet))
         # Sweeps of an idle queue would be most of the steps.
         stack.enter_context(patch.object(floor_module, "_SWEEP_S", POLL_S))
         yield
