@@ -17,13 +17,22 @@ from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.kernel.uow import UnitOfWork
 
-_ASSUME = "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
+_ASSUME = """select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),
+  set_config('idle_in_transaction_session_timeout', '60s', true)"""
 # The platform's statements look rows up by key. A plan made while a table was empty would
 # scan it, and a cached one for ever.
 _ASSUME_SERVICE = f"""{_ASSUME}, set_config('enable_seqscan', 'off', true),
   set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
   set_config('enable_mergejoin', 'off', true)
 """
+# A host that is cut off is noticed within a minute, and leaves no lock behind.
+_ALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _FULL = "53100"
 _BUSY = {"40001", "40P01", "53300", "55P03", "57014"}
 
@@ -77,7 +86,7 @@ class Database:
             pool_timeout=wait_s,
             # A transaction pooler hands each transaction another backend, where a
             # statement prepared earlier does not exist.
-            connect_args={"prepare_threshold": 5 if is_prepared else None},
+            connect_args={"prepare_threshold": 5 if is_prepared else None, **_ALIVE},
         )
 
     @asynccontextmanager

@@ -33,10 +33,17 @@ select j.job_id, t.attempt, t.failures, t.is_cancel_requested, j.user_id, j.proj
 from taken t join app.processing_jobs j using (job_id)
 """
 
+# One look-up a job: asked for as a list, they would be looked for along the whole queue.
 _CLAIM_NAMED = _CLAIM.replace(
-    "kind = $1 and place >= $2",
+    _CLAIM[_CLAIM.index("  select job_id from app.job_queue q") : _CLAIM.index("taken as")],
     """
-  job_id = any($6::text::uuid[]) and kind = $1 and place >= $2""",
+  select q.job_id from unnest($6::text::uuid[]) as named(job_id), lateral (
+    select job_id from app.job_queue q
+    where q.job_id = named.job_id and kind = $1 and place >= $2
+      and (lease_until is null or lease_until < now())
+    for update skip locked) as q
+  where not exists (select from app.queue_pause p where p.kind = $1) limit $3),
+""",
 )
 
 # No two lists are joined with each other: without hash joins that would take their product.

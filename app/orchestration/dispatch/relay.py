@@ -23,7 +23,7 @@ _LEAD_S = 2.0
 # Below this many a partition, each job travels alone: it starts sooner and is shared better.
 _FEW = 8
 _LONGEST = 16
-_REST = 4
+_REST = 1
 _NEVER = (float("-inf"), 0.0)
 
 
@@ -64,7 +64,7 @@ class Relay:
             return
         began = time.monotonic()
         await self.publish()
-        # A fifth of one connection's time goes into looking: a long queue makes a look dear.
+        # At most half of one connection's time goes into looking: a long queue makes a look dear.
         await asyncio.sleep(_REST * (time.monotonic() - began))
         await self._wakeups.wait(ticket, min(self._poll_s, _LEAD_S / 4))
 
