@@ -83,7 +83,8 @@ def _moments(value: Any) -> list[Any]:
     if isinstance(value, datetime | date):
         return [value]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return [value] if value > 1e8 else []
+        # A place in the queue is a number of the database's own, in microseconds.
+        return [value] if 1e8 < value < 1e14 else []
     if isinstance(value, str):
         return re.findall(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d", value)
     if isinstance(value, dict):

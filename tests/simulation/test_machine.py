@@ -95,12 +95,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.memory.memory.audit()
 
 
-def machine(examples: int, **mutants: Any) -> None:
+def machine(examples: int, steps: int, **mutants: Any) -> None:
     run_state_machine_as_test(
         type("Machine", (QueueMachine,), {"mutants": mutants}),
         settings=settings(
             max_examples=examples,
-            stateful_step_count=20,
+            stateful_step_count=steps,
             report_multiple_bugs=False,
             deadline=None,
             database=None,
@@ -112,12 +112,12 @@ def machine(examples: int, **mutants: Any) -> None:
 
 @pytest.mark.timeout(120 + SECONDS)
 def test_any_order_of_moves_keeps_every_promise() -> None:
-    machine(1000 if SECONDS else 60)
+    machine(1000 if SECONDS else 60, 20)
 
 
 def test_a_mutant_is_found_and_shrunk() -> None:
     with pytest.raises(BrokenPromiseError) as caught:
-        machine(30, place_holds=holds_beyond_the_wallet)
+        machine(40, 5, place_holds=holds_beyond_the_wallet)
     # Hypothesis tells the moves of the shortest failure it knows.
     told = [note.strip() for note in caught.value.__notes__]
     moves = [note for note in told if note.startswith("state.") and "books" not in note]
