@@ -11,6 +11,7 @@ import pytest
 from app.kernel.principal import Scope
 from app.main import create_app
 from app.orchestration import Worker
+from app.orchestration.dispatch import DispatchState
 from tests.surfaces.test_http_errors import assert_problem
 from tests.surfaces.world import CREDITS, TASK_PRICE, World, person
 
@@ -86,7 +87,8 @@ async def test_operators_routes(http: httpx2.AsyncClient, world: World) -> None:
 
 
 async def test_not_ready_before_the_worker(world: World) -> None:
-    idle = cast("Worker", SimpleNamespace(is_ready=False))
+    state = DispatchState("postgres", True)
+    idle = cast("Worker", SimpleNamespace(is_ready=False, dispatch=lambda: state))
     transport = httpx2.ASGITransport(app=create_app(replace(world.services, worker=idle)))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert_problem(await client.get("/readyz"), 503, "not_ready")

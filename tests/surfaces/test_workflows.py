@@ -204,6 +204,39 @@ async def test_pages_of_steps(http: httpx2.AsyncClient) -> None:
     assert_problem(await http.get(f"/v1/jobs/{task['job_id']}/steps"), 409, "conflict")
 
 
+async def test_pages_follow_the_graph_through_maps(http: httpx2.AsyncClient, world: World) -> None:
+    one = {"tool": "words.free", "arguments": {"word": "${{ to_string(index) }}"}}
+    body = {"nodes": {"y": one, "x": {**one, "after": ["y"]}}}
+    many = {"over": list(range(11)), "max_items": 900, "do": body}
+    within = {"over": "${{ item }}", "do": one}
+    empty = {"map": {"over": [], "do": one}}
+    workflow = flow(
+        z=empty,
+        many={"map": many},
+        a={"map": {"over": [[1], [], [1, 2]], "max_items": 9, "do": {"map": within}}},
+    )
+    done = await ran(http, workflow)
+    assert done["status"] == "Success", done["error"]
+    items = [path for at in range(11) for path in (f"many[{at}]", f"many[{at}].y", f"many[{at}].x")]
+    inner = ["a", "a[0][0]", "a[2][0]", "a[2][1]"]
+    whole = [path for path in await steps(http, done, limit=1000) if path]
+    assert [path for path in whole if path.startswith("many")] == ["many", *items]
+    assert [path for path in whole if path.startswith("a")] == inner
+    paged: list[str] = []
+    query: dict[str, Any] = {"limit": 7}
+    while True:
+        found = await steps(http, done, **query)
+        assert set(states(found).values()) == {"Success"}
+        paged += [path for path in found if path]
+        if found[""]["next"] is None:
+            break
+        query["after"] = found[""]["next"]
+    assert paged == whole
+    async with world.database.begin(SERVICE) as uow:
+        rows = await uow.execute("select count(*) from app.job_steps")
+        assert rows.scalar_one() >= len(items)
+
+
 async def test_one_key_is_one_run_whatever_prices_become(
     http: httpx2.AsyncClient, world: World
 ) -> None:
