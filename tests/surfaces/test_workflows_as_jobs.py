@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from tests.books import assert_balanced
-from tests.surfaces.flows import ECHOED, flow, say, states, steps
+from tests.surfaces.flows import ECHOED, flow, ran, say, states, steps
 from tests.surfaces.test_http_errors import assert_problem
 from tests.surfaces.test_http_jobs import ended
 from tests.surfaces.test_mcp import Era, call, connected, era, refused
@@ -159,6 +159,21 @@ async def test_what_can_be_read_in_two_ways_does_not_run(
     assert (await http.get("/v1/jobs")).json()["jobs"] == []
     assert (await post(http, "/v1/workflows/runs", f'{{"workflow": {good}}}')).status_code == 201
     await assert_balanced(world.database)
+
+
+async def test_a_definition_sent_as_the_body_itself(http: httpx2.AsyncClient) -> None:
+    titled = {**ECHOED, "title": "Echo"}
+    for path in ("/v1/workflows/runs", "/v1/workflows/check", "/v1/jobs"):
+        problem = assert_problem(await http.post(path, json=titled), 422, "invalid_input")
+        assert problem["details"]["pointer"] == "/workflow"
+        assert "field `workflow`" in problem["hint"]
+    response = await http.put("/v1/workflows/definitions/mine", json=titled)
+    problem = assert_problem(response, 422, "invalid_input")
+    assert problem["details"]["pointer"] == "/definition"
+    job = await ran(http, ECHOED, {"word": "a"})
+    body = {"input": 1, "version": 2}
+    response = await http.post(f"/v1/jobs/{job['job_id']}/fork", json=body)
+    assert assert_problem(response, 422, "invalid_input")["details"]["pointer"] == "/version"
 
 
 async def test_who_is_not_known_is_told_that_first(http: httpx2.AsyncClient) -> None:

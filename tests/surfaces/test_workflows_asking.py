@@ -56,8 +56,9 @@ async def test_a_question_and_its_answer(http: httpx2.AsyncClient, world: World)
         response = await http.post(url, json={"step": "ask", "answer": answer})
         problem = assert_problem(response, 422, code)
         assert problem["details"]["pointer"] == where
-    given = {"step": "ask", "answer": {"order": True}}
-    assert_problem(await http.post(url, json={**given, "step": "tell"}), 404, "not_found")
+    # A question calls its step `path`, as all lists of steps do: both words are understood.
+    given = {"path": "ask", "answer": {"order": True}}
+    assert_problem(await http.post(url, json={**given, "path": "tell"}), 404, "not_found")
     bob = dict(world.bob.headers)
     assert_problem(await http.post(url, json=given, headers=bob), 404, "not_found")
     assert (await http.get("/v1/workflows/questions", headers=bob)).json() == {"questions": []}

@@ -177,3 +177,28 @@ async def test_a_run_that_was_given_up_is_free(http: httpx2.AsyncClient, world: 
     again = await fork(http, done, flow(a=say("a")))
     assert again["price_micro"] == TOOL_PRICE
     assert (await ended(http, again))["charged_micro"] == TOOL_PRICE
+
+
+async def test_a_redriven_run_keeps_what_it_took_over(
+    http: httpx2.AsyncClient, world: World
+) -> None:
+    paid = await ran(http, flow(a=say("a")))
+    job = await fork(http, paid, ASKING, input="oligos")
+    assert job["price_micro"] == TOOL_PRICE
+    await asked(http, job)
+    async with asyncio.timeout(20):
+        while (await http.get(f"/v1/jobs/{job['job_id']}")).json()["status"] != "Waiting":
+            await asyncio.sleep(0.01)
+    async with world.database.begin(SERVICE) as uow:
+        await uow.execute("update app.job_queue set failures = 99, run_at = now()")
+    assert (await ended(http, job))["status"] == "Dead"
+    made = (await http.post(f"/v1/dead-letters/{job['job_id']}/redrive")).json()
+    redriven = {"job_id": made["redriven_as"]}
+    await asked(http, redriven)
+    answer = {"step": "ask", "answer": {"order": True}}
+    response = await http.post(f"/v1/jobs/{redriven['job_id']}/answers", json=answer)
+    assert response.status_code == 200
+    done = await ended(http, redriven)
+    assert (done["status"], done["charged_micro"]) == ("Success", TOOL_PRICE)
+    assert calls(world) == ["a", "true"]
+    assert await spent(http, world) == 2

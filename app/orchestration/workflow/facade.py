@@ -41,7 +41,11 @@ class Workflows:
         user_id = uow.principal.owner
         question = await store.question(uow, job_id, path, user_id)
         if question is None:
-            raise AppError(Code.NOT_FOUND, f"Job {job_id} asks nothing at '{path[:200]}'.")
+            raise AppError(
+                Code.NOT_FOUND,
+                f"Job {job_id} asks nothing at '{path[:200]}'.",
+                hint="The list of open questions has the paths of the steps that ask.",
+            )
         await asyncio.to_thread(_check, question, value)
         if not await store.lock_job(uow, job_id, user_id):
             raise AppError(Code.JOB_FINISHED, f"Job {job_id} has ended; it needs no answer.")

@@ -61,7 +61,9 @@ def _check(check: Draft202012Validator, value: Any, what: str, hint: str) -> Non
     first = found[0]
     raise AppError(
         Code.UNKNOWN_FIELD if first.code == "unknown_field" else Code.INVALID_INPUT,
-        f"{what}: {first.pointer or 'the value'}: {first.message}",
+        f"{what}: {first.pointer}: {first.message}"
+        if first.pointer
+        else f"{what}: {first.message}",
         hint=hint,
         details={"pointer": first.pointer, "errors": [each.as_dict() for each in found]},
     )

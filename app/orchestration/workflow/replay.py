@@ -97,7 +97,7 @@ def _no_step(step: str) -> AppError:
     return AppError(
         Code.NOT_FOUND,
         f"The workflow has no step {step[:200]!r}.",
-        hint="Steps are named like design, align[3] or align[3].score.",
+        hint="Steps are named like design, align[3] or align[3].score; the run's steps list them.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from app.kernel.errors import AppError, Code
 from app.surfaces.payloads import Payload
@@ -10,8 +10,26 @@ from app.surfaces.terms import LimitKey, Priority, RunAt, Terms, Webhook
 
 WorkflowName = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_MOST_NAME = 64
+
+
+def _definition_or_name(raw: Any) -> Any:
+    """A definition that was sent as the body itself is the likeliest mistake: say it plainly."""
+    is_name = isinstance(raw, str) and 1 <= len(raw) <= _MOST_NAME
+    if raw is None or is_name or isinstance(raw, dict):
+        return raw
+    raise AppError(
+        Code.INVALID_INPUT,
+        "/workflow: this must be a workflow definition (an object), or the name of a saved one.",
+        hint='A definition goes into the field `workflow`: {"workflow": {"workflow": 1, "nodes":'
+        ' ...}, "input": ...}.',
+        details={"pointer": "/workflow"},
+    )
+
+
 Workflow = Annotated[
     dict[str, Any] | WorkflowName,
+    BeforeValidator(_definition_or_name),
     Field(description="A workflow definition, or the name of a saved one."),
 ]
 _Accept = Annotated[
@@ -103,6 +121,13 @@ class Fork(Payload):
                 hint="Give `input` or `workflow`; to repeat a run as it was, replay it.",
                 details={"pointer": ""},
             )
+        if self.version is not None and not isinstance(self.workflow, str):
+            raise AppError(
+                Code.INVALID_INPUT,
+                "Only a saved workflow has versions.",
+                hint="Name the saved workflow in `workflow`, or leave `version` out.",
+                details={"pointer": "/version"},
+            )
         return self
 
 
@@ -110,7 +135,13 @@ class Answer(Payload):
     """An answer to a question."""
 
     step: Annotated[
-        str, Field(min_length=1, max_length=500, description="The path of the step that asks.")
+        str,
+        Field(
+            min_length=1,
+            max_length=500,
+            validation_alias=AliasChoices("step", "path"),
+            description="The path of the step that asks.",
+        ),
     ]
     answer: Annotated[Any, Field(description="What the question's form wants.")]
 
@@ -119,6 +150,20 @@ class Save(Payload):
     """A definition to be saved as the next version."""
 
     definition: Annotated[dict[str, Any], Field(description="A workflow definition.")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_wrapped(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "nodes" in raw and "definition" not in raw:
+            raise AppError(
+                Code.INVALID_INPUT,
+                "/definition: the definition is missing.",
+                hint='It goes into the field `definition`: {"definition": {"workflow": 1, "nodes":'
+                " ...}}.",
+                details={"pointer": "/definition"},
+            )
+        return raw
+
     base_version: Annotated[
         int | None,
         Field(
