@@ -6,7 +6,7 @@ from alembic import context
 from alembic.operations.ops import CreateTableOp, ExecuteSQLOp, MigrationScript
 from sqlalchemy import MetaData, NullPool, create_engine, text
 
-from app.kernel.rls import SCHEMA, Base, statements
+from app.kernel.rls import PARTITION, SCHEMA, Base, statements
 
 
 def _metadata() -> MetaData:
@@ -45,6 +45,11 @@ def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
     return kind != "schema" or name == SCHEMA
 
 
+def _is_declared(_item: Any, name: str | None, kind: str, is_reflected: bool, _like: Any) -> bool:
+    """Partitions come and go without a revision."""
+    return not (kind == "table" and is_reflected and PARTITION.search(name or ""))
+
+
 def run() -> None:
     """Upgrade or compare, as Alembic's command asks."""
     config = context.config
@@ -60,6 +65,7 @@ def run() -> None:
             version_table_schema=SCHEMA,
             include_schemas=True,
             include_name=_is_ours,
+            include_object=_is_declared,
             process_revision_directives=_protect,
         )
         with context.begin_transaction():

@@ -11,7 +11,7 @@ Facts = frozenset[tuple[Any, ...]]
 _TABLES = """
 select c.relname, c.oid from pg_class c
 where c.relnamespace = %s::regnamespace and c.relkind in ('r', 'p')
-  and c.relname <> 'alembic_version'
+  and c.relname <> 'alembic_version' and not c.relispartition
 """
 
 _SECURITY = "select relrowsecurity, relforcerowsecurity, reloptions from pg_class where oid = %s"

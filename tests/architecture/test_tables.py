@@ -12,13 +12,24 @@ from sqlalchemy import NullPool, create_engine
 
 from app.kernel.embedded import Hub
 from app.kernel.migrate import sqlalchemy_url
-from app.kernel.rls import SCHEMA, Base, class_of, policy_of, statements
+from app.kernel.rls import PARTITION, SCHEMA, Base, class_of, policy_of, statements
 from tests.architecture.catalogue import Catalogued, Connection, read
 from tests.factories import FACTORIES, table
 from tests.migrated import migrated_database
 
 NAMES = sorted(row.__tablename__ for row in FACTORIES)
 VIEWS = ("job_lines", "jobs", "user_accounts")
+PARTITIONED = {"job_events", "job_steps", "processing_jobs"}
+# Whether they run as the tables' owner.
+FUNCTIONS = {
+    "day_id": False,
+    "delete_overflow": True,
+    "drop_partition": True,
+    "make_partition": True,
+    "partitions": False,
+    "protect_partition": False,
+    "schema_revision": True,
+}
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 UUID, TEXT, JSON, TIME = "uuid", "text", "jsonb", "timestamp with time zone"
@@ -139,6 +150,7 @@ def test_a_new_revision_would_be_empty(migrated: str) -> None:
     options = {
         "include_schemas": True,
         "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
+        "include_object": lambda _, name, kind, *__: kind != "table" or not PARTITION.search(name),
         "version_table_schema": SCHEMA,
         "compare_type": True,
         "compare_server_default": True,
@@ -194,6 +206,8 @@ def test_only_declared_policies_exist(live: dict[str, Catalogued], name: str) ->
     wanted: set[tuple[Any, ...]] = {("service_all", "*", ("service_role",))}
     if policy_of(table(name)).condition is not None:
         wanted.add(("reader_select", "r", ("authenticated",)))
+    if class_of(table(name)).__is_read_by_owner__:
+        wanted.add(("owner_select", "r", ("uaol_owner",)))
     assert found == wanted
 
 
@@ -244,16 +258,38 @@ def test_a_view_shows_what_its_reader_may_see(owner: Connection, view: str) -> N
 
 
 def test_nothing_else_is_in_the_schema(owner: Connection) -> None:
-    query = "select relname, relkind::text from pg_class where relnamespace = 'app'::regnamespace"
-    kinds = {(name, kind) for name, kind in owner.execute(query) if kind not in {"i", "t"}}
-    tables = {(name, "r") for name in (*NAMES, "alembic_version")}
+    query = """select relname, relkind::text from pg_class
+        where relnamespace = 'app'::regnamespace and not relispartition"""
+    kinds = {(name, kind) for name, kind in owner.execute(query) if kind not in {"i", "t", "I"}}
+    tables = {(name, "r") for name in {*NAMES, "alembic_version"} - PARTITIONED}
+    tables |= {(name, "p") for name in PARTITIONED}
     assert kinds == tables | {(name, "v") for name in VIEWS}
     functions = """select proname, prosecdef, proconfig,
         has_function_privilege('anon', oid, 'execute'),
         has_function_privilege('authenticated', oid, 'execute')
         from pg_proc where pronamespace = 'app'::regnamespace"""
     found = owner.execute(functions).fetchall()
-    assert found == [("schema_revision", True, ['search_path=""'], False, False)]
+    assert {name: is_definer for name, is_definer, *_ in found} == FUNCTIONS
+    assert {config[0] for _, _, config, *_ in found} == {'search_path=""'}
+    assert {right for *_, anon, user in found for right in (anon, user)} == {False}
+
+
+@pytest.mark.parametrize("name", sorted(PARTITIONED))
+def test_a_partition_is_reached_through_its_table_alone(owner: Connection, name: str) -> None:
+    query = """select c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity, c.reloptions
+        from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = %s::regclass"""
+    found = owner.execute(query, (f"app.{name}",)).fetchall()
+    assert len(found) >= 3
+    policies = "select polname, polroles::regrole[]::text[] from pg_policy where polrelid = %s"
+    for oid, partition, is_enabled, is_forced, options in found:
+        assert PARTITION.search(partition)
+        assert (is_enabled, is_forced) == (True, True)
+        assert (options == ["fillfactor=50"]) == (name == "processing_jobs")
+        kept = owner.execute(policies, (oid,)).fetchall()
+        assert kept == [("keeper_all", ["uaol_owner"])]
+        for role in ("anon", "authenticated", "service_role", "app_backend"):
+            assert _rights(owner, role, partition) == set()
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])

@@ -55,7 +55,7 @@ def _revision(dsn: str) -> list[Any]:
 
 def _relations(dsn: str) -> set[str]:
     query = """select relname from pg_class
-        where relnamespace = 'app'::regnamespace and relkind in ('r', 'v', 'S')"""
+        where relnamespace = 'app'::regnamespace and relkind in ('r', 'p', 'v', 'S')"""
     with _connect(dsn) as conn:
         return {name for (name,) in conn.execute(query)}
 

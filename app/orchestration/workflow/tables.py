@@ -26,6 +26,7 @@ class JobStepRow(Base):
     __table_args__ = (
         CheckConstraint("status in ('Success', 'Failed', 'Skipped')", name="status"),
         CheckConstraint("attempt >= 1", name="attempt"),
+        {"postgresql_partition_by": "RANGE (job_id)"},
     )
 
     job_id: Mapped[UUID] = mapped_column(primary_key=True)
