@@ -34,20 +34,27 @@ def _object(text: str) -> dict[str, Any]:
 @click.argument("cron")
 @click.option("--tool", help="The full name of a tool to call.")
 @click.option("--template", help="A task template to run.")
+@click.option("--workflow", help="A saved workflow to run; the newest version of each moment.")
 @click.option("--input", "text", default="{}", help="Its arguments or input, as JSON.")
 @click.option("--time-zone", default="UTC", help="Such as Europe/Berlin.")
 @click.option("--catch-up", type=click.Choice(["skip", "one", "all"]), default="one")
 @click.option("--overlap", type=click.Choice(["allow", "skip"]), default="allow")
 @click.option("--priority", type=click.IntRange(-2, 2), default=0)
 def create(
-    name: str, cron: str, tool: str | None, template: str | None, text: str, **more: Any
+    name: str,
+    cron: str,
+    tool: str | None,
+    template: str | None,
+    workflow: str | None,
+    text: str,
+    **more: Any,
 ) -> None:
     """Make schedule NAME that submits a job at the moments of CRON (five fields, quoted)."""
-    if (tool is None) == (template is None):
-        raise click.UsageError("Give --tool or --template.")
-    job = {"tool": tool, "arguments": _object(text)}
-    if template is not None:
-        job = {"template": template, "input": _object(text)}
+    given = {"tool": tool, "template": template, "workflow": workflow}
+    named = {form: value for form, value in given.items() if value is not None}
+    if len(named) != 1:
+        raise click.UsageError("Give one of --tool, --template and --workflow.")
+    job = {**named, "input" if tool is None else "arguments": _object(text)}
 
     async def work() -> None:
         made = await asked("schedules.create", name=name, cron=cron, **job, **more)

@@ -65,6 +65,8 @@ async def test_schedules(shell: Shell) -> None:
     await shell.run("schedules", "delete", schedule)
     assert await shell.json("schedules", "list", "--json") == []
     await shell.run("schedules", "create", "a", "* * * * *", code=2)
+    missing = ("schedules", "create", "b", "* * * * *", "--workflow", "unsaved")
+    assert "not_found" in await shell.run(*missing, code=4)
 
 
 async def test_dead_jobs(shell: Shell, http: httpx2.AsyncClient, url: str, world: World) -> None:
