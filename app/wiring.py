@@ -194,9 +194,8 @@ def build(
     )
     admission, limits = Admission(wakeups), JobLimits(wakeups)
     webhooks = _webhooks(settings, wakeups)
-    lifecycle = Lifecycle(
-        billing, storage, wakeups, admission=admission, announce=webhooks.announce
-    )
+    tell = webhooks.announce
+    lifecycle = Lifecycle(billing, storage, wakeups, admission=admission, announce=tell)
     jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds, admission)
     services = Services(
         settings=settings,

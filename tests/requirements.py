@@ -160,6 +160,15 @@ PROOFS: dict[str, Demand] = {
         "faults/test_workflow_faults.py",
         "orchestration/workflow/test_schema.py",
     ),
+    "webhook-on-completion": _of(
+        "The end of a job is told to its endpoint: signed, retried, at least once, safely.",
+        "orchestration/webhooks/test_signing.py",
+        "orchestration/webhooks/test_deliveries.py",
+        "orchestration/webhooks/test_endpoints.py",
+        "orchestration/webhooks/test_faults.py",
+        "surfaces/test_webhooks.py",
+        "security/test_egress.py",
+    ),
     "roles": _of(
         "Roles with hand-offs as events; the coder tries again when the evaluator refuses.",
         "agents/test_runner.py",

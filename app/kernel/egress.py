@@ -7,6 +7,7 @@ rebinding) changes nothing. Redirects are not followed, proxies of the environme
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -24,6 +25,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _LONGEST_URL = 2048
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?")
 _CONNECT_S = 5.0
 _IDLE_S = 4.0
 _NO_ADDRESS = "its host has no address"
@@ -111,7 +113,8 @@ def check_target(url: str, *, allow_private: bool = False) -> str:
         raise _refused("is not a URL") from None
     if parsed.scheme != "https" and not (allow_private and parsed.scheme == "http"):
         raise _refused("does not begin with https://")
-    if not parsed.host or port == 0:
+    host = parsed.raw_host.decode()
+    if not _HOST.fullmatch(host) or not (port is None or 0 < port < 65536):
         raise _refused("names no host and port that can be reached")
     if parsed.userinfo or parsed.fragment:
         raise _refused("has a user name, a password or a fragment")
