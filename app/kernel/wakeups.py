@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, Error
 _CHANNEL = "uaol_wake"
 _COALESCE_S = 0.005
 _RETRY_S = 1.0
+_SWEEP = 256
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +37,7 @@ class Wakeups:
         self._dsn = dsn
         # Weak: a ticket that nobody holds any more is gone, and topics are without number.
         self._tickets: dict[str, WeakSet[Ticket]] = {}
+        self._sweep_at = _SWEEP
         self._pending: set[str] = set()
         self._dirty = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -70,11 +72,13 @@ class Wakeups:
     @property
     def has_followers(self) -> bool:
         """Whether anybody here may wait for a topic of one thing (`kind:id`), such as a job's."""
-        return any(":" in topic for topic in self._tickets)
+        return any(":" in topic and known for topic, known in self._tickets.items())
 
     def ticket(self, *topics: str) -> Ticket:
         """Take one before reading the state; it notes every wake-up of the topics from now on."""
         ticket = Ticket(topics)
+        if len(self._tickets) >= self._sweep_at:
+            self._sweep()
         for topic in topics:
             self._tickets.setdefault(topic, WeakSet()).add(ticket)
         return ticket
@@ -90,6 +94,11 @@ class Wakeups:
         finally:
             self._drop(ticket)
         return True
+
+    def _sweep(self) -> None:
+        """Forget topics whose tickets were given up without a wait."""
+        self._tickets = {topic: known for topic, known in self._tickets.items() if known}
+        self._sweep_at = max(_SWEEP, 2 * len(self._tickets))
 
     def _drop(self, ticket: Ticket) -> None:
         for topic in ticket.topics:

@@ -1,4 +1,4 @@
-"""Where a claim begins to look in the queue.
+"""Where a claim, and a submit that asks for the head, begins to look in the queue.
 
 Rows that were claimed and deleted stay in the index for as long as an old snapshot may see them,
 at the very head where every claim looks first. A claim that begins where the last one ended does
@@ -6,16 +6,12 @@ not meet them. What came to lie before that (a job given back, another process's
 sweep from the start, ten times a second and less often where sweeps take long.
 """
 
-from collections.abc import Sequence
-
-from app.orchestration.types import Lease
-
 _SWEEP_S = 0.1
 _SHARE = 20
 
 
 class Floor:
-    """The floor of one claimer of one kind of job; times are seconds of one monotonic clock."""
+    """The floor of one claimer or submitter of one kind of job; seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._place = 0
@@ -25,12 +21,12 @@ class Floor:
         """The place to begin at; 0 is a sweep."""
         return 0 if now >= self._sweep_at else self._place
 
-    def saw(self, floor: int, leases: Sequence[Lease], began: float, now: float) -> None:
-        """A claim that began at `floor` has given `leases`."""
+    def saw(self, floor: int, place: int | None, began: float, now: float) -> None:
+        """A look that began at `floor` came up to `place`, None if it found nothing."""
         if floor == 0:
             self._sweep_at = now + max(_SWEEP_S, _SHARE * (now - began))
-        if leases:
-            self._place = max(lease.place for lease in leases)
+        if place is not None:
+            self._place = place
 
     def rest(self, now: float, longest_s: float) -> float:
         """How long a claimer that found nothing may wait for a wake-up: until its next sweep."""

@@ -24,6 +24,7 @@ from app.orchestration.lifecycle import DUE_TOPIC, JOBS_TOPIC, Lifecycle, jobs_t
 from app.orchestration.metering import usage_of
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import End, Lease
+from app.orchestration.whole import whole
 from app.proxy import ToolCall, ToolProxy, ToolResult
 
 KIND = "tool"
@@ -57,6 +58,8 @@ class FastLane:
         self._ends: deque[End] = deque()
         self._has_ends = asyncio.Event()
         self._floor = Floor()
+        # Jobs on their last chance after lost leases; while there are any, one runs at a time.
+        self._suspects: dict[UUID, None] = {}
 
     def held(self) -> dict[UUID, int]:
         """The leases to renew: jobs that run, by fencing token."""
@@ -65,6 +68,7 @@ class FastLane:
     def stop(self, job_id: UUID, *, is_cancelled: bool) -> None:
         """A job's lease is lost, or its owner cancelled it."""
         lease, task = self._running.pop(job_id)
+        self._suspects.pop(job_id, None)
         task.cancel()
         if is_cancelled:
             self._end(self._cancelled(lease))
@@ -74,30 +78,20 @@ class FastLane:
         try:
             while True:
                 ticket = self._wakeups.ticket(JOBS_TOPIC, jobs_topic(KIND))
-                if not await self._whole_turn():
+                if not await whole(self._turn()):
                     await self._wait(ticket)
         finally:
             await self._give_back()
-
-    async def _whole_turn(self) -> int:
-        """A turn that a stop does not cut short: what it leases or ends would be lost with it."""
-        turn = asyncio.ensure_future(self._turn())
-        try:
-            return await asyncio.shield(turn)
-        except asyncio.CancelledError:
-            await asyncio.wait({turn})
-            raise
 
     async def _turn(self) -> int:
         """One transaction: end what has finished, claim what comes next."""
         ends = [self._ends.popleft() for _ in range(min(len(self._ends), _BATCH))]
         self._has_ends.clear()
-        room = self._settings.lane_capacity - len(self._running) - len(self._ends)
-        ids = self._dispatcher.take(KIND, min(room, _BATCH)) if room > 0 else ()
+        room, ids = self._wanted()
         if not ends and ids is not None and not ids:
             return 0
         try:
-            leases = await self._write(ends, min(room, _BATCH), ids)
+            leases = await self._write(ends, room, ids)
         except AppError as error:
             _log.warning("cannot end or claim jobs", extra={"reason": error.message})
             self._ends.extendleft(reversed(ends))
@@ -106,9 +100,44 @@ class FastLane:
             _log.exception("cannot end or claim jobs")
             await self._write_singly(ends)
             return len(ends)
-        for lease in leases:
+        for lease in await self._set_apart(leases, ids):
             self._start(lease)
         return len(leases) + len(self._ends)
+
+    def _wanted(self) -> tuple[int, Sequence[UUID] | None]:
+        """How many jobs to claim, and among which; None for whatever is ready."""
+        if self._suspects:
+            is_free = not self._running
+            return int(is_free), list(self._suspects)[:1] if is_free else ()
+        room = min(self._settings.lane_capacity - len(self._running) - len(self._ends), _BATCH)
+        return room, self._dispatcher.take(KIND, room) if room > 0 else ()
+
+    async def _set_apart(self, leases: list[Lease], ids: Sequence[UUID] | None) -> list[Lease]:
+        """Give back jobs that may be what kills their workers, to run each of them alone.
+
+        A lost lease counts against every job that the worker held, the sound ones too.
+        """
+        if self._suspects:
+            # This was the claim of the first of them; one that others have is nobody's here.
+            if ids and not leases:
+                self._suspects.pop(ids[0], None)
+            return leases
+        suspects = [lease for lease in leases if self._is_suspect(lease)]
+        if not suspects or len(leases) + len(self._running) == 1:
+            return leases
+        try:
+            async with self._transactions.begin(SERVICE) as uow:
+                for one in suspects:
+                    await store.give_back(uow, one.job_id, one.attempt, delay_s=0, is_failure=False)
+        except AppError as error:
+            _log.warning("suspects run with others", extra={"reason": error.message})
+            return leases
+        self._suspects = dict.fromkeys(lease.job_id for lease in suspects)
+        return [lease for lease in leases if lease.job_id not in self._suspects]
+
+    def _is_suspect(self, lease: Lease) -> bool:
+        limit = self._settings.max_attempts
+        return lease.losses > 0 and lease.failures == limit - 1 and not lease.is_cancel_requested
 
     async def _write(self, ends: list[End], room: int, ids: Sequence[UUID] | None) -> list[Lease]:
         """End and claim: among `ids`, or None for whatever is ready."""
@@ -129,7 +158,8 @@ class FastLane:
         lease_s = self._settings.lease_seconds
         leases = await store.claim(uow, KIND, room, lease_s, self._worker, floor=floor, ids=ids)
         if ids is None:
-            self._floor.saw(floor, leases, began, time.monotonic())
+            last = max((lease.place for lease in leases), default=None)
+            self._floor.saw(floor, last, began, time.monotonic())
         return leases
 
     async def _write_singly(self, ends: list[End]) -> None:
@@ -158,14 +188,19 @@ class FastLane:
         if (earlier := self._running.pop(lease.job_id, None)) is not None:
             # Its lease ran out here before it was renewed.
             earlier[1].cancel()
-        if lease.is_cancel_requested:
-            self._end(self._cancelled(lease))
-        elif lease.failures >= self._settings.max_attempts:
-            cause = AppError(Code.LEASE_LOST, "Its workers died while they ran it.")
-            error = buried(self._settings.max_attempts, cause)
-            self._end(End(lease, "Dead", error=error.as_dict()))
+        if (end := self._end_at_once(lease)) is not None:
+            self._suspects.pop(lease.job_id, None)
+            self._end(end)
         else:
             self._running[lease.job_id] = (lease, asyncio.create_task(self._call(lease)))
+
+    def _end_at_once(self, lease: Lease) -> End | None:
+        if lease.is_cancel_requested:
+            return self._cancelled(lease)
+        if lease.failures < self._settings.max_attempts:
+            return None
+        cause = AppError(Code.LEASE_LOST, "Its workers died while they ran it.")
+        return End(lease, "Dead", error=buried(self._settings.max_attempts, cause).as_dict())
 
     async def _call(self, lease: Lease) -> None:
         end = None
@@ -178,6 +213,7 @@ class FastLane:
             mine, _ = self._running.get(lease.job_id, (None, None))
             if mine is lease:
                 del self._running[lease.job_id]
+                self._suspects.pop(lease.job_id, None)
         if end is not None:
             self._end(end)
 

@@ -1,5 +1,6 @@
 """The facade of jobs: submit, look, cancel, follow."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -13,6 +14,7 @@ from app.kernel.wakeups import Wakeups
 from app.orchestration import store
 from app.orchestration.admission import Admission, OpenAdmission
 from app.orchestration.draft import Draft
+from app.orchestration.floor import Floor
 from app.orchestration.lifecycle import CANCELS_TOPIC, DUE_TOPIC, Lifecycle, job_topic, jobs_topic
 from app.orchestration.records import store as records
 from app.orchestration.states import TERMINAL_EVENTS
@@ -36,7 +38,7 @@ class Jobs:
     ) -> None:
         self._billing = billing
         self._admission = admission or OpenAdmission()
-        self._floor = 0
+        self._floors: dict[str, Floor] = {}
         self._lifecycle = lifecycle
         self._transactions = transactions
         self._wakeups = wakeups
@@ -69,7 +71,7 @@ class Jobs:
     async def _insert(
         self, uow: UnitOfWork, draft: Draft, rows: list[tuple[UUID, JobRequest]]
     ) -> None:
-        queued_at, self._floor = await store.insert_jobs(uow, rows, self._floor)
+        queued_at = await self._queue(uow, rows)
         await open_accounts(self._billing, uow, rows)
         limited = [(job_id, request) for job_id, request in rows if request.limit_names]
         if limited:
@@ -79,6 +81,17 @@ class Jobs:
             uow.after_commit(lambda: self._wakeups.wake(DUE_TOPIC))
         for kind in {request.kind for _, request in rows}:
             uow.after_commit(partial(self._wakeups.wake, jobs_topic(kind)))
+
+    async def _queue(self, uow: UnitOfWork, rows: list[tuple[UUID, JobRequest]]) -> datetime:
+        """Insert jobs; each kind has a head, and so a floor, of its own."""
+        kinds = {request.kind for _, request in rows}
+        floors = [self._floors.setdefault(kind, Floor()) for kind in kinds]
+        began = time.monotonic()
+        lowest = min(floor.next(began) for floor in floors)
+        queued_at, head = await store.insert_jobs(uow, rows, lowest)
+        if len(floors) == 1:
+            floors[0].saw(lowest, head, began, time.monotonic())
+        return queued_at
 
     async def _look_up(self, uow: UnitOfWork, draft: Draft) -> None:
         """Bind the keys of new requests; those that are taken stand for earlier jobs."""

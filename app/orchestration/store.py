@@ -25,11 +25,12 @@ taken as (
   update app.job_queue q
   set attempt = attempt + 1,
       failures = failures + (case when q.lease_until is null then 0 else 1 end),
+      losses = losses + (case when q.lease_until is null then 0 else 1 end),
       lease_until = now() + make_interval(secs => $4), worker = $5
   where q.job_id = any(array(select job_id from ready))
-  returning q.job_id, q.attempt, q.failures, q.is_cancel_requested, q.place)
+  returning q.job_id, q.attempt, q.failures, q.losses, q.is_cancel_requested, q.place)
 select j.job_id, t.attempt, t.failures, t.is_cancel_requested, j.user_id, j.project_id, j.kind,
-  j.workflow_definition, j.price_micro, j.start_time, t.place
+  j.workflow_definition, j.price_micro, j.start_time, t.place, t.losses
 from taken t join app.processing_jobs j using (job_id)
 """
 
@@ -126,6 +127,26 @@ returning j.job_id, h.is_limited, h.webhook_id
 """
 
 
+# It waits for nobody: a row that is locked is just being ended, or written by its own run, and is
+# renewed next time. Else one long transaction of one run would cost all others their leases, and
+# a worker's ends, which lock the same rows in their own order, would block each other with it.
+_RENEW = """
+with held as materialized (
+  select * from unnest(cast(:ids as uuid[]), cast(:tokens as int[])) as h(job_id, token)),
+alive as materialized (
+  select q.job_id, q.is_cancel_requested from held h join app.job_queue q
+    on q.job_id = h.job_id and q.attempt = h.token and q.lease_until is not null),
+free as materialized (
+  select q.job_id from held h join app.job_queue q
+    on q.job_id = h.job_id and q.attempt = h.token and q.lease_until is not null
+  for no key update of q skip locked),
+renewed as (
+  update app.job_queue q set lease_until = now() + make_interval(secs => :lease)
+  where q.job_id = any(array(select job_id from free)))
+select job_id, is_cancel_requested from alive
+"""
+
+
 async def insert_jobs(
     uow: UnitOfWork, jobs: Sequence[tuple[UUID, JobRequest]], floor: int
 ) -> tuple[datetime, int]:
@@ -198,6 +219,7 @@ def _lease(
     price_micro: int,
     start_time: datetime,
     place: int,
+    losses: int,
 ) -> Lease:
     job = JobView(
         job_id,
@@ -214,20 +236,13 @@ def _lease(
         None,
         None,
     )
-    return Lease(job, attempt, failures, is_cancel_requested, place)
+    return Lease(job, attempt, failures, is_cancel_requested, place, losses)
 
 
 async def renew(uow: UnitOfWork, leases: Mapping[UUID, int], lease_s: float) -> dict[UUID, bool]:
     """Renew leases by token; return those still held, with whether a cancel was asked for."""
-    rows = await uow.execute(
-        """
-        update app.job_queue q set lease_until = now() + make_interval(secs => :lease)
-        from unnest(cast(:ids as uuid[]), cast(:tokens as int[])) as held(job_id, token)
-        where q.job_id = held.job_id and q.attempt = held.token and q.lease_until is not null
-        returning q.job_id, q.is_cancel_requested
-        """,
-        {"ids": list(leases), "tokens": list(leases.values()), "lease": lease_s},
-    )
+    values = {"ids": list(leases), "tokens": list(leases.values()), "lease": lease_s}
+    rows = await uow.execute(_RENEW, values)
     return {row.job_id: row.is_cancel_requested for row in rows}
 
 
@@ -295,7 +310,7 @@ async def complete(uow: UnitOfWork, ends: Sequence[End]) -> list[Ended]:
             "output": end.output,
             "error": end.error,
         }
-        for end in ends
+        for end in sorted(ends, key=lambda end: end.lease.job_id)
     ]
     done = await uow.fetch(_COMPLETE, orjson.dumps(rows).decode())
     return [Ended(*row) for row in done]

@@ -76,13 +76,17 @@ class JobEvent:
 
 
 class Lease(NamedTuple):
-    """A job claimed by a worker. `attempt` is the fencing token."""
+    """A job claimed by a worker. `attempt` is the fencing token.
+
+    `failures` counts failed runs and lost leases, `losses` the lost leases alone.
+    """
 
     job: JobView
     attempt: int
     failures: int
     is_cancel_requested: bool
     place: int = 0
+    losses: int = 0
 
     @property
     def job_id(self) -> UUID:

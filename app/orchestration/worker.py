@@ -26,6 +26,7 @@ from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle, jo
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.stager import Stager
 from app.orchestration.types import JobHandler, Lease, Outcome
+from app.orchestration.whole import whole
 from app.proxy import ToolProxy
 
 _log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Worker:
         try:
             while True:
                 ticket = self._wakeups.ticket(JOBS_TOPIC, *map(jobs_topic, self._handlers))
-                if not await self._claim():
+                if not await whole(self._claim()):
                     await self._wakeups.wait(ticket, self._settings.poll_seconds)
         finally:
             self.is_ready = False
@@ -162,11 +163,11 @@ class Worker:
             return []
         lease_s = self._settings.lease_seconds
         async with self._transactions.begin(SERVICE) as uow:
-            leases = [
-                lease
-                for kind, ids in asked.items()
-                for lease in await store.claim(uow, kind, free, lease_s, self._name, ids=ids)
-            ]
+            leases: list[Lease] = []
+            for kind, ids in asked.items():
+                room = free - len(leases)
+                if room > 0:
+                    leases += await store.claim(uow, kind, room, lease_s, self._name, ids=ids)
         for ids in asked.values():
             self._dispatcher.done(ids or ())
         return leases
@@ -272,7 +273,8 @@ class Worker:
         if (alive := await self._renewed(held)) is None:
             return
         for lane, theirs in lanes:
-            for job_id in theirs.keys() & lane.held().keys():
+            # By token: a lane may have leased a job anew while its old lease was looked for.
+            for job_id, _ in theirs.items() & lane.held().items():
                 if alive.get(job_id, True):
                     self._metrics.observe_stop(is_lost=job_id not in alive)
                     lane.stop(job_id, is_cancelled=job_id in alive)

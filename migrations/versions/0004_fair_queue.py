@@ -69,6 +69,7 @@ def _make_places() -> None:
         sa.Column("parked_as", sa.Text()),
         sa.Column("is_limited", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("webhook_id", sa.Uuid()),
+        sa.Column("losses", sa.Integer(), server_default=sa.text("0"), nullable=False),
     ):
         op.add_column("job_queue", column, schema="app")
     op.execute("update app.job_queue set priority = sign(priority)::int * 2 where abs(priority) > 2")
@@ -128,7 +129,7 @@ def downgrade() -> None:
     op.drop_table("queue_pause", schema="app")
     for name in ("owner", "due", "ready"):
         op.drop_index(f"ix_job_queue_{name}", table_name="job_queue", schema="app")
-    for name in ("place", "parked_as", "is_limited", "webhook_id"):
+    for name in ("place", "parked_as", "is_limited", "webhook_id", "losses"):
         op.drop_column("job_queue", name, schema="app")
     op.drop_constraint("ck_job_queue_priority", "job_queue", schema="app")
     op.create_index(

@@ -115,11 +115,6 @@ async def _is(condition) -> bool:  # type: ignore[no-untyped-def]
     return True
 
 
-@pytest.mark.xfail(
-    reason="a lease lost with its whole batch counts against every job of the batch",
-    raises=AssertionError,
-    strict=True,
-)
 async def test_a_job_that_kills_its_workers_is_put_aside_and_takes_no_other_with_it(
     crew: Crew,
 ) -> None:

@@ -56,6 +56,7 @@ class Queued:
     worker: str | None = None
     attempt: int = 0
     failures: int = 0
+    losses: int = 0
     is_cancel_requested: bool = False
     parked_as: str | None = None
     is_limited: bool = False

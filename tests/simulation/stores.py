@@ -132,6 +132,7 @@ async def claim(
             row,
             attempt=row.attempt + 1,
             failures=row.failures + (row.lease_until is not None),
+            losses=row.losses + (row.lease_until is not None),
             lease_until=uow.now + lease_s,
             worker=worker,
         )
@@ -143,7 +144,8 @@ async def claim(
 
 def _lease(memory: Memory, row: Queued) -> Lease:
     view = _view(memory, row.job_id, "Running")
-    return Lease(view, row.attempt, row.failures, row.is_cancel_requested, row.place or 0)
+    place = row.place or 0
+    return Lease(view, row.attempt, row.failures, row.is_cancel_requested, place, row.losses)
 
 
 async def renew(uow: MemoryUnit, leases: Mapping[UUID, int], lease_s: float) -> dict[UUID, bool]:
