@@ -206,12 +206,12 @@ _RUN = (
 )
 _STEPS = "The graph of a workflow's run and its steps: state, times, output or error of each."
 _REPLAY = (
-    "Run a workflow that has ended again from a step on. Results of steps before it are taken over"
-    " and not paid again."
+    "Run a workflow that has ended again from a step on. Results of steps before it are taken over;"
+    " those that a run was charged for cost nothing again."
 )
 _FORK = (
     "Run a workflow that has ended with another input or another definition. Results that do not"
-    " depend on what is changed are taken over and not paid again."
+    " depend on what is changed are taken over; those that a run was charged for cost nothing again."
 )
 _ASKED = (
     "What runs that wait for a person ask the caller: job, step, title and the JSON Schema of the"
