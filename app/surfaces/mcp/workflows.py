@@ -211,7 +211,8 @@ _REPLAY = (
 )
 _FORK = (
     "Run a workflow that has ended with another input or another definition. Results that do not"
-    " depend on what is changed are taken over; those that a run was charged for cost nothing again."
+    " depend on what is changed are taken over; those that a run was charged for cost nothing"
+    " again."
 )
 _ASKED = (
     "What runs that wait for a person ask the caller: job, step, title and the JSON Schema of the"
