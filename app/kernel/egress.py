@@ -63,8 +63,9 @@ _CLOSED_6 = [
     ipaddress.IPv6Network(block)
     for block in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "2620:4f:8000::/48")
 ]
-# Threads of their own: a name server that never answers must not use up everybody's.
-_names = ThreadPoolExecutor(8, thread_name_prefix="egress-names")
+# Threads of their own, more than connections: a name server that never answers keeps one beyond
+# its time-out, and must not use up everybody's.
+_names = ThreadPoolExecutor(64, thread_name_prefix="egress-names")
 
 
 class EgressDeniedError(httpx2.ConnectError):

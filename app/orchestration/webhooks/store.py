@@ -107,10 +107,12 @@ async def change(
     description: str,
     is_enabled: bool,
 ) -> bool:
-    """Replace what an endpoint says, and forget its failures; False if the user has none such."""
+    """Replace what an endpoint says; False if the user has none such."""
     rows = await uow.execute(
         "update app.webhook_endpoint set url = :url, description = :description,"
-        " is_enabled = :enabled, failing_since = null, disabled_reason = :reason"
+        " is_enabled = :enabled, disabled_reason = :reason,"
+        # Its time begins anew; whether it works is for the next message to show.
+        " failing_since = case when failing_since is not null then now() end"
         " where webhook_id = :webhook and user_id = :user returning webhook_id",
         {
             "url": url,

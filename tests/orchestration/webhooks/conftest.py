@@ -34,6 +34,7 @@ class Hooks:
 
     def deliverer(self, *, total_s: float = 5.0, key: bytes = KEY, **options: Any) -> Deliverer:
         sender = Sender(self.transport, key, SystemClock(), total_s=total_s)
+        options = {"grace_s": 0.0} | options
         return Deliverer(self.database, self.wakeups, sender, self.metrics, key_id(key), **options)
 
     async def endpoint(self, url: str) -> tuple[UUID, str]:

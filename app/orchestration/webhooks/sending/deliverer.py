@@ -64,6 +64,7 @@ class Deliverer:
         *,
         lease_s: float = 30.0,
         poll_s: float = 1.0,
+        grace_s: float = 2.0,
     ) -> None:
         self._transactions = transactions
         self._wakeups = wakeups
@@ -72,6 +73,7 @@ class Deliverer:
         self._key_id = key_id
         self._lease_s = lease_s
         self._poll_s = poll_s
+        self._grace_s = grace_s
         self._pools = (
             _Pool(is_failing=False, size=48, each=4),
             _Pool(is_failing=True, size=16, each=1),
@@ -164,8 +166,9 @@ class Deliverer:
         return [task for pool in self._pools for task in pool.tasks]
 
     async def _stop(self) -> None:
-        """Break off what is under way, whose leases run out, and note what has ended."""
-        tasks = self._tasks()
+        """Wait a moment for what is under way, then let its lease run out; note what has ended."""
+        if tasks := self._tasks():
+            await asyncio.wait(tasks, timeout=self._grace_s)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

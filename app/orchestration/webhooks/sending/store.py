@@ -17,7 +17,8 @@ LOOKED_AT = 200
 """Endpoints with pending deliveries that one claim looks at."""
 FIRST = UUID(int=0)
 
-# A loose index scan finds the endpoints: one probe each, however many deliveries one has.
+# A loose index scan finds the endpoints: one probe each, however many deliveries one has. The
+# offset keeps the planner from reading all endpoints for each of them.
 _CLAIM = """
 with recursive hooks as (
   (select webhook_id from app.webhook_delivery
@@ -29,17 +30,18 @@ with recursive hooks as (
 seen as materialized (
   select webhook_id from hooks where webhook_id is not null limit :looked_at),
 due as materialized (
-  select d.delivery_id, e.url, s.sealed,
-    case when s.previous_until > now() then s.previous end as previous
+  select d.delivery_id, e.url, e.sealed, e.previous
   from seen
-  join app.webhook_endpoint e using (webhook_id)
-  join app.webhook_secret s using (webhook_id)
+  cross join lateral (
+    select h.url, s.sealed, case when s.previous_until > now() then s.previous end as previous
+    from app.webhook_endpoint h join app.webhook_secret s using (webhook_id)
+    where h.webhook_id = seen.webhook_id and h.is_enabled and s.key_id = :key
+      and (h.failing_since is not null) = :is_failing
+      and h.webhook_id <> all(cast(:busy as uuid[])) offset 0) as e
   cross join lateral (
     select w.delivery_id from app.webhook_delivery w
     where w.webhook_id = seen.webhook_id and w.status = 'pending' and w.next_at <= now()
     order by w.next_at limit :each for update skip locked) as d
-  where e.is_enabled and s.key_id = :key and (e.failing_since is not null) = :is_failing
-    and e.webhook_id <> all(cast(:busy as uuid[]))
   limit :room),
 taken as (
   update app.webhook_delivery w set attempts = attempts + 1, is_leased = true,
