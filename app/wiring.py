@@ -38,6 +38,7 @@ from app.orchestration import (
     LimitKeeper,
     Scheduler,
     Sender,
+    StepCharges,
     Watch,
     Webhooks,
     Worker,
@@ -195,7 +196,14 @@ def build(
     admission, limits = Admission(wakeups), JobLimits(wakeups)
     webhooks = _webhooks(settings, wakeups)
     tell = webhooks.announce
-    lifecycle = Lifecycle(billing, storage, wakeups, admission=admission, announce=tell)
+    lifecycle = Lifecycle(
+        billing,
+        storage,
+        wakeups,
+        admission=admission,
+        announce=tell,
+        charges=StepCharges().of,
+    )
     jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds, admission)
     services = Services(
         settings=settings,

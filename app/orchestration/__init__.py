@@ -53,6 +53,7 @@ from app.orchestration.webhooks import (
 from app.orchestration.worker import Worker
 from app.orchestration.workflow import check as check_workflow
 from app.orchestration.workflow import definition_schema
+from app.orchestration.workflow.charging import StepCharges
 from app.orchestration.workflow.doubles import refuse_doubles
 from app.orchestration.workflow.envelope import Envelope
 from app.orchestration.workflow.facade import Workflows
@@ -112,6 +113,7 @@ __all__ = [
     "Scheduler",
     "Schedules",
     "Sender",
+    "StepCharges",
     "StepPage",
     "StepResult",
     "StepView",

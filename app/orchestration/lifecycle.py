@@ -16,7 +16,6 @@ from app.orchestration.operations import bury
 from app.orchestration.records import store as records
 from app.orchestration.types import End, Ended, JobView, Lease, Outcome
 from app.orchestration.usage import closings
-from app.orchestration.workflow.charging import StepCharges
 from app.storage import Storage
 
 JOBS_TOPIC = "jobs"
@@ -31,6 +30,10 @@ Announce = Callable[[UnitOfWork, Sequence[tuple[End, UUID]]], Awaitable[None]]
 def jobs_topic(kind: str) -> str:
     """The wake-up topic of new jobs of a kind; `JOBS_TOPIC` is that of any kind."""
     return f"{JOBS_TOPIC}.{kind}"
+
+
+Charges = Callable[[UnitOfWork, Sequence[End]], Awaitable[Sequence[End]]]
+"""Says what ends cost that do not say it themselves, before the jobs end."""
 
 
 def job_topic(job_id: UUID) -> str:
@@ -59,13 +62,14 @@ class Lifecycle:
         *,
         admission: Admission | None = None,
         announce: Announce | None = None,
+        charges: Charges | None = None,
     ) -> None:
         self._billing = billing
         self._admission = admission or OpenAdmission()
         self._announce = announce
         self._storage = storage
         self._wakeups = wakeups
-        self._charges = StepCharges()
+        self._charges = charges
 
     async def append(
         self,
@@ -89,7 +93,8 @@ class Lifecycle:
 
         Returns the jobs ended now; a run whose token is stale changes nothing.
         """
-        ends = await self._charges.of(uow, ends)
+        if self._charges is not None:
+            ends = await self._charges(uow, ends)
         ends = _newest(ends)
         ended = await store.complete(uow, ends)
         done = {one.job_id for one in ended}

@@ -22,7 +22,16 @@ from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
 from app.main import create_app
-from app.orchestration import Admission, Intake, JobLimits, Jobs, Lifecycle, Webhooks, Worker
+from app.orchestration import (
+    Admission,
+    Intake,
+    JobLimits,
+    Jobs,
+    Lifecycle,
+    StepCharges,
+    Webhooks,
+    Worker,
+)
 from app.orchestration.workflow.running.lane import WorkflowLane
 from app.proxy import ToolCall, ToolProxy, ToolResult, Usage
 from app.registry import Registry
@@ -85,7 +94,12 @@ async def world(database: Database, settings: Settings, tmp_path: Path) -> Async
     admission, task = Admission(wakeups), EchoTask(storage)
     webhooks = Webhooks(wakeups, WEBHOOK_KEY, base_url="http://localhost", allow_private=True)
     lifecycle = Lifecycle(
-        billing, storage, wakeups, admission=admission, announce=webhooks.announce
+        billing,
+        storage,
+        wakeups,
+        admission=admission,
+        announce=webhooks.announce,
+        charges=StepCharges().of,
     )
     lane = WorkflowLane(
         transactions=database,

@@ -1,4 +1,4 @@
-"""The SQL of what users see of jobs: their rows, idempotency keys and traces."""
+"""The SQL of what users see of jobs: their rows, idempotency keys, traces, steps handed on."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -48,6 +48,15 @@ insert into app.job_events (job_id, seq, user_id, kind, data, once)
 select :job, 1 + coalesce((select max(seq) from app.job_lines where job_id = :job), 1),
   :user, :kind, :data, cast(:once as text)
 on conflict (job_id, once) where once is not null do nothing
+"""
+
+# No line of the new job's trace tells of a step that it took over.
+_COPY_STEPS = """
+insert into app.job_steps (job_id, path, user_id, attempt, status, output, error, started_at,
+  ended_at)
+select :target, path, user_id, attempt, status, output, error, started_at, ended_at
+from app.job_steps
+where job_id = :source and user_id = :user and path = any(:paths) and status <> 'Skipped'
 """
 
 
@@ -148,3 +157,13 @@ async def events(uow: UnitOfWork, job_id: UUID, after_seq: int, limit: int) -> l
     """A page of a job's trace, in order; the caller has made sure whose job it is."""
     rows = await uow.execute(_TRACE, {"job": job_id, "after": after_seq, "limit": limit})
     return [JobEvent(job_id, r.seq, r.kind, r.data, r.created_at) for r in rows]
+
+
+async def copy_steps(
+    uow: UnitOfWork, source: UUID, target: UUID, user_id: UUID, paths: Sequence[str]
+) -> int:
+    """Give a run the results of steps of another one of the same user; returns how many."""
+    done = await uow.execute(
+        _COPY_STEPS, {"source": source, "target": target, "user": user_id, "paths": list(paths)}
+    )
+    return int(done.rowcount)

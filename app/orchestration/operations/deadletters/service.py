@@ -15,7 +15,6 @@ from app.orchestration.operations.deadletters import store
 from app.orchestration.operations.types import DeadLetter, Redriven, Submits
 from app.orchestration.records import store as trace
 from app.orchestration.types import End, JobRequest, Submitted
-from app.orchestration.workflow.progress import take_over
 
 MAX_REDRIVE = 500
 
@@ -116,7 +115,7 @@ class DeadLetters:
                 await trace.append_event(uow, new.job_id, new.user_id, "job.redriven", data)
                 # What the dead run had from another one it is not charged for: not done again.
                 if kept := new.definition.get("kept"):
-                    await take_over(uow, row.job_id, new.job_id, new.user_id, kept)
+                    await trace.copy_steps(uow, row.job_id, new.job_id, new.user_id, kept)
         redriven = [_result(row.job_id, one) for row, one in zip(rows, results, strict=True)]
         await store.link(uow, [one for one in redriven if one.redriven_as is not None])
         return redriven

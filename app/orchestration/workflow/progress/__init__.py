@@ -1,7 +1,6 @@
 """How far a run has come: its graph, its steps and what they gave."""
 
 from app.orchestration.workflow.progress.service import Progress, StepPage
-from app.orchestration.workflow.progress.store import copy as take_over
 from app.orchestration.workflow.progress.views import NodeView, StepView
 
-__all__ = ["NodeView", "Progress", "StepPage", "StepView", "take_over"]
+__all__ = ["NodeView", "Progress", "StepPage", "StepView"]

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.kernel.errors import AppError, Code
 from app.kernel.uow import UnitOfWork
+from app.orchestration.records import store as records
 from app.orchestration.types import JobView
 from app.orchestration.workflow.envelope import Envelope
 from app.orchestration.workflow.plan import Plan
@@ -109,7 +110,7 @@ class Progress:
         self, uow: UnitOfWork, source: JobView, target: UUID, paths: Iterable[str]
     ) -> None:
         """Give a new job of the same user the results of another one, in one statement."""
-        await store.copy(uow, source.job_id, target, source.user_id, list(paths))
+        await records.copy_steps(uow, source.job_id, target, source.user_id, list(paths))
 
 
 def _from(plan: Plan, after: str | None) -> Iterator[str]:

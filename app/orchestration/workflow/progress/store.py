@@ -40,15 +40,6 @@ select m.name as path,
 from unnest(cast(:names as text[])) as m(name)
 """
 
-# No line of the new job's trace tells of a step that it took over.
-_COPY = """
-insert into app.job_steps (job_id, path, user_id, attempt, status, output, error, started_at,
-  ended_at)
-select :target, path, user_id, attempt, status, output, error, started_at, ended_at
-from app.job_steps
-where job_id = :source and user_id = :user and path = any(:paths) and status <> 'Skipped'
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
@@ -133,13 +124,3 @@ async def results(uow: UnitOfWork, job_id: UUID) -> dict[str, StepResult]:
         {"job": job_id},
     )
     return {row.path: StepResult(row.status, row.output, row.error) for row in rows}
-
-
-async def copy(
-    uow: UnitOfWork, source: UUID, target: UUID, user_id: UUID, paths: Sequence[str]
-) -> int:
-    """Give a job the results of another one of the same user; returns how many."""
-    done = await uow.execute(
-        _COPY, {"source": source, "target": target, "user": user_id, "paths": list(paths)}
-    )
-    return int(done.rowcount)
