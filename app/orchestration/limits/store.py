@@ -37,14 +37,21 @@ select l.name, l.scope, l.in_use, l.turn, extract(epoch from l.tat)::float8 as t
 from locked l left join app.job_limit d on d.name = l.inherits
 """
 
-_NEEDED = """
-with mine as (
-  select unnest(cast(:names as text[])) as name
-  union select name from app.job_slot where job_id = any(:jobs)),
+# As many of a line as its limit's ended jobs make room for, and some more: batches of ends of
+# many keys would read the product of both.
+_SPARE = 16
+_NEEDED = f"""
+with mine as materialized (
+  select name, max(most) as most from (
+    select unnest(cast(:names as text[])) as name, cast(:most as int) as most
+    union all
+    select name, cast(least(count(*) + {_SPARE}, :most) as int) from app.job_slot
+    where job_id = any(:jobs) group by name) as asked
+  group by name),
 heads as (
   select w.job_id from mine m cross join lateral (
     select job_id from app.job_slot s where s.name = m.name and s.is_in_line
-    order by s.turn, s.priority desc, s.job_id limit :most) w)
+    order by s.turn, s.priority desc, s.job_id limit m.most) w)
 select name from mine
 union select s.name from heads h join app.job_slot s using (job_id)
 """
@@ -182,7 +189,10 @@ def _gate(row: Any) -> Gate:
 async def needed(
     uow: UnitOfWork, names: Collection[str], jobs: Collection[UUID], most: int
 ) -> set[str]:
-    """The limits to lock: those named, those of jobs, those of the first in their lines."""
+    """The limits to lock: those named, those of jobs, those of the first in their lines.
+
+    Of a line no more than `most` are looked at.
+    """
     rows = await uow.execute(_NEEDED, {"names": list(names), "jobs": list(jobs), "most": most})
     return {row.name for row in rows}
 

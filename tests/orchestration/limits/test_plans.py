@@ -77,3 +77,12 @@ async def test_an_end_of_another_key_reads_none_of_the_hogs(hogged: Desk) -> Non
     assert _rows_read(plan, "job_slot") <= 8
     await hogged.end(jobs[:1])
     assert jobs[1] in await hogged.ready()
+
+
+async def test_one_end_of_the_hogs_key_reads_a_few_of_its_line(hogged: Desk) -> None:
+    """However large the batch is that it comes in: others in it may be of as long lines."""
+    held = await hogged.rows("select job_id from app.job_slot where is_held and name like 'key:%'")
+    jobs = [row.job_id for row in held]
+    plan = await _plan(hogged, store._NEEDED, names=[], jobs=jobs, most=500)
+    assert len(jobs) == 1
+    assert _rows_read(plan, "job_slot") <= 100
