@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from app.billing import Billing, Discrepancy, Hold, to_micro
+from app.billing.books import store
 from app.kernel.db import Database
 from app.kernel.embedded import Hub
 from app.kernel.ids import new_id
@@ -105,3 +106,15 @@ async def test_the_audit_tells_no_more_than_asked(database: Database) -> None:
         for _ in range(5):
             await create(uow, "hold", new_id())
         assert len(await audit(Billing(), uow, most=3)) == 3
+
+
+async def test_the_sums_of_all_users_are_not_joined_row_by_row(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20,000 wallets took nine seconds, and ten times as many a hundred times as long."""
+    shown = "select current_setting('enable_hashjoin')"
+    rest = "null as subject, null as user_id, null as figures limit :limit"
+    monkeypatch.setattr(store, "_OFF", f"{shown} as what, {rest}")
+    async with database.begin(SERVICE) as uow:
+        assert [one.what for one in await Billing().audit(uow)] == ["on"]
+        assert (await uow.execute(shown)).scalar_one() == "off"
