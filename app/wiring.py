@@ -167,6 +167,23 @@ def _webhooks(settings: Settings, wakeups: Wakeups) -> Webhooks:
     )
 
 
+def _lifecycle(
+    billing: Billing,
+    storage: Storage,
+    wakeups: Wakeups,
+    admission: Admission,
+    webhooks: Webhooks,
+) -> Lifecycle:
+    return Lifecycle(
+        billing,
+        storage,
+        wakeups,
+        admission=admission,
+        announce=webhooks.announce,
+        charges=StepCharges().of,
+    )
+
+
 def build(
     settings: Settings,
     address: HubAddress,
@@ -195,15 +212,7 @@ def build(
     )
     admission, limits = Admission(wakeups), JobLimits(wakeups)
     webhooks = _webhooks(settings, wakeups)
-    tell = webhooks.announce
-    lifecycle = Lifecycle(
-        billing,
-        storage,
-        wakeups,
-        admission=admission,
-        announce=tell,
-        charges=StepCharges().of,
-    )
+    lifecycle = _lifecycle(billing, storage, wakeups, admission, webhooks)
     jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds, admission)
     services = Services(
         settings=settings,
