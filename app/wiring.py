@@ -36,6 +36,7 @@ from app.orchestration import (
     Jobs,
     Lifecycle,
     LimitKeeper,
+    Retention,
     Scheduler,
     Sender,
     StepCharges,
@@ -305,6 +306,9 @@ async def _tend(services: Services) -> None:
     make = ScheduleJobs(services, Access(services.database, services.auth))
     scheduler = Scheduler(services.database, services.jobs, make)
     watch = Watch(services.database, scheduler, services.metrics)
+    retention = Retention(
+        services.database, keep_days=services.settings.retention_days, metrics=services.metrics
+    )
     while True:
         try:
             while await relay.run_once():
@@ -314,6 +318,7 @@ async def _tend(services: Services) -> None:
                 await services.billing.release_expired(uow, living=living_jobs)
                 await services.auth.record_use(uow)
                 await services.registry.refresh(uow)
+            await retention.run_once()
         except AppError as error:
             _log.warning("upkeep interrupted", extra={"reason": error.message})
         await asyncio.sleep(_TEND_S)

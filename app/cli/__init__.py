@@ -77,6 +77,7 @@ class _Commands(click.Group):
         "jobs",
         "schedules",
         "queue",
+        "retention",
         "key",
         "doctor",
         "serve",
@@ -99,7 +100,7 @@ class _Commands(click.Group):
                 from app.cli.task import task as command
             case "tools":
                 from app.cli.tools import tools as command
-            case "jobs" | "schedules" | "queue":
+            case "jobs" | "schedules" | "queue" | "retention":
                 return _of_the_queue(cmd_name)
             case "key":
                 from app.cli.keys import key as command
@@ -114,12 +115,13 @@ class _Commands(click.Group):
 
 
 def _of_the_queue(name: str) -> click.Command:
-    from app.cli import jobs, queue, schedules
+    from app.cli import jobs, queue, retention, schedules
 
     known: dict[str, click.Command] = {
         "jobs": jobs.jobs,
         "schedules": schedules.schedules,
         "queue": queue.queue,
+        "retention": retention.retention,
     }
     return known[name]
 

@@ -55,6 +55,8 @@ class Metrics:
         )
         self._kind_age = gauge("queue_next_seconds", "Age of the next ready job", ["kind"])
         self._kind_pause = gauge("queue_paused", "1 if nobody claims jobs of the kind", ["kind"])
+        self._partitions = gauge("partitions", "Partitions of a table", ["table"])
+        self._partition_bytes = gauge("partitions_bytes", "Their size with indexes", ["table"])
         self._stops = counter("runs_stopped", "Runs stopped: `lost` lease, `cancelled`", ["cause"])
         for cause in ("lost", "cancelled"):
             self._stops.labels(cause)
@@ -116,6 +118,11 @@ class Metrics:
         """Jobs of all kinds that are not ready, by why (`future`, `waiting`, `limited`)."""
         for state, count in states.items():
             self._by_kind.labels("any", state).set(count)
+
+    def observe_partitions(self, table: str, count: int, size: int) -> None:
+        """The partitions of one table: how many, and their bytes."""
+        self._partitions.labels(table).set(count)
+        self._partition_bytes.labels(table).set(size)
 
     def observe_stop(self, *, is_lost: bool) -> None:
         """A run that was stopped: another worker has its job, or its owner cancelled it."""

@@ -50,6 +50,14 @@ class Settings(BaseSettings):
     max_attempts: int = Field(5, description="Runs of a job before it is put aside as Dead.")
     backoff_seconds: float = Field(1.0, description="First wait before a retry; it doubles.")
 
+    retention_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days for which ended jobs are kept, with traces, steps, keys and artifacts;"
+        " 0 keeps them for ever.",
+    )
+
     redis_url: SecretStr | None = Field(
         None,
         description="A Redis Cluster that tells workers what to claim: `redis[s]://` addresses of"

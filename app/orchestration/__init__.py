@@ -29,6 +29,7 @@ from app.orchestration.operations import (
     Watch,
     preview,
 )
+from app.orchestration.retention import Applied, Partition, Retention
 from app.orchestration.service import Jobs
 from app.orchestration.types import (
     Artifact,
@@ -70,6 +71,7 @@ __all__ = [
     "JOBS_TOPIC",
     "Admission",
     "Agreement",
+    "Applied",
     "Artifact",
     "DeadLetter",
     "DeadLetters",
@@ -100,12 +102,14 @@ __all__ = [
     "Offer",
     "Order",
     "Outcome",
+    "Partition",
     "Progress",
     "Question",
     "Queue",
     "QueueState",
     "Queues",
     "Redriven",
+    "Retention",
     "RunContext",
     "SavedWorkflow",
     "Schedule",
