@@ -108,3 +108,25 @@ async def test_an_example_runs(
     assert job["charged_micro"] == sum(prices.get(step["node"], 0) for step in done)
     after = await books(alice)
     assert (after.held, after.open_holds, after.captured) == (0, 0, job["charged_micro"])
+
+
+async def test_a_run_that_waits_is_cancelled_and_pays_for_its_steps(
+    way: Doors, alice: Person, books: Callable[[Person], Awaitable[Books]]
+) -> None:
+    translate = {"tool": "sequence.translate", "arguments": {"sequence": "ATGGCC"}}
+    ask = {"wait": {"approval": {"title": "Go on?", "form": {}}}, "after": ["a"]}
+    nodes = {"a": translate, "b": ask, "c": translate | {"after": ["b"]}}
+    body = {"workflow": {"workflow": 1, "nodes": nodes}, "billing": "usage"}
+    job = (await way.http.post("/v1/jobs", json=body)).json()
+    url = f"/v1/jobs/{job['job_id']}"
+    async with asyncio.timeout(30):
+        while (await way.get(url))["status"] != "Waiting":
+            await asyncio.sleep(0.05)
+    done = (await way.http.post(f"{url}/cancel")).json()
+    assert (done["status"], done["charged_micro"]) == ("Cancelled", job["price_micro"] // 2)
+    after = await books(alice)
+    assert (after.held, after.open_holds, after.captured) == (0, 0, done["charged_micro"])
+    # Its owner goes on from there and pays for the rest only.
+    again = await way.http.post(f"{url}/replay", json={"from_step": "b"})
+    assert again.json()["price_micro"] == job["price_micro"] // 2
+    await way.http.post(f"/v1/jobs/{again.json()['job_id']}/cancel")
