@@ -110,9 +110,9 @@ class End(NamedTuple):
 
     @property
     def charged_micro(self) -> int:
-        """What the job costs."""
+        """What the job costs; a hold that is asked for more would stay open for ever."""
         if self.charge_micro is not None:
-            return self.charge_micro
+            return min(self.charge_micro, self.lease.job.price_micro)
         return self.lease.job.price_micro if self.status == "Success" else 0
 
 

@@ -6,9 +6,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from app.billing import Billing
@@ -119,12 +119,12 @@ class Worker:
     async def run(self) -> None:
         """Work until cancelled; then stop the running jobs and give their leases back."""
         tasks = [
-            asyncio.create_task(part, name="worker")
+            asyncio.create_task(self._keep_up(part), name="worker")
             for part in (
-                self._heartbeat(),
-                self._stager.run(),
-                self._dispatcher.run(),
-                *(lane.run() for lane in self._lanes),
+                self._heartbeat,
+                self._stager.run,
+                self._dispatcher.run,
+                *(lane.run for lane in self._lanes),
             )
         ]
         try:
@@ -138,6 +138,17 @@ class Worker:
                 task.cancel()
             await self._stop_runs()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_up(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a part; one that fails begins again, or its jobs would wait for ever in silence."""
+        while True:
+            try:
+                await part()
+            except Exception:  # noqa: BLE001 - whatever it is, the other parts go on
+                _log.exception("a part of the worker failed and begins again")
+                await asyncio.sleep(self._settings.poll_seconds)
+            else:
+                return
 
     async def _claim(self) -> int:
         free = self._settings.worker_concurrency - len(self._runs)

@@ -6,11 +6,16 @@ from uuid import UUID
 
 import pytest
 
-from app.billing import Quote
+from app.billing import Quote, to_micro
 from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE
 from app.orchestration import Jobs, Submitted, store
+from app.orchestration.lane import FastLane
 from app.orchestration.types import End, Lease
+from app.orchestration.workflow.running import store as steps
+from app.orchestration.workflow.running.records import Park
+from app.orchestration.workflow.running.run import Run, Writes
+from app.orchestration.workflow.running.writing import Writer
 from tests.orchestration.conftest import Bench
 
 pytestmark = pytest.mark.anyio
@@ -107,3 +112,60 @@ async def test_a_process_that_looked_too_early_finds_the_queue_of_another(bench:
             if await ahead_of(bench, one, crowd) <= 1:
                 break
     await end_all(bench)
+
+
+async def test_an_end_that_asks_for_more_than_its_hold_leaves_no_hold_open(bench: Bench) -> None:
+    job = await bench.submit(kind="tool")
+    async with bench.database.begin(SERVICE) as uow:
+        (lease,) = await store.claim(uow, "tool", 1, 30, "w")
+        end = End(lease, "Success", {}, charge_micro=2 * job.price_micro)
+        await bench.lifecycle.finish_many(uow, [end])
+    assert await bench.wallet() == (to_micro(8), 0, to_micro(2))
+
+
+async def test_a_lane_that_fails_begins_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound, failures = FastLane._wanted, [ValueError("a fault")]
+
+    def wanted(self: FastLane) -> tuple[int, Sequence[UUID] | None]:
+        if failures:
+            raise failures.pop()
+        return sound(self)
+
+    monkeypatch.setattr(FastLane, "_wanted", wanted)
+    job = await bench.submit(kind="tool", definition={"tool": "a.b", "arguments": {}})
+    async with bench.working():
+        assert (await bench.until_ended(job.job_id)).status == "Success"
+
+
+async def test_runs_are_parked_before_wallets_are_locked(bench: Bench) -> None:
+    """A step of a run locks its queue row, then the wallet of its user, to hold more."""
+    for _ in range(2):
+        await bench.submit(kind="workflow")
+    async with bench.database.begin(SERVICE) as uow:
+        over, paused = await store.claim(uow, "workflow", 2, 30, "w")
+    parts = (bench.database, bench.wakeups, bench.lifecycle, bench.billing)
+    batch = [
+        Writes(Run(over), [], end=End(over, "Failed")),
+        Writes(Run(paused), [], park=Park(60.0)),
+    ]
+    async with asyncio.timeout(PATIENCE_S):
+        async with bench.database.begin(SERVICE) as step:
+            await steps.hold(step, paused.job_id, paused.attempt)
+            writing = asyncio.create_task(Writer(*parts, 30, "w").write(batch))
+            await until_blocked(bench)
+            await step.execute(
+                "select 1 from app.wallet where user_id = :user for update",
+                {"user": bench.user.owner},
+            )
+        assert (await writing).lost == set()
+
+
+async def until_blocked(bench: Bench) -> None:
+    """Until somebody waits for a lock."""
+    while True:
+        async with bench.database.begin(SERVICE) as uow:
+            waiting = await uow.execute("select 1 from pg_locks where not granted")
+            if waiting.first() is not None:
+                return

@@ -83,16 +83,17 @@ class Writer:
 
     async def _leave(self, uow: UnitOfWork, batch: Sequence[Writes], lost: set[UUID]) -> None:
         """End runs that are over, give up the leases of those that wait."""
-        ends = [one.end for one in batch if one.end is not None]
-        if ends:
-            done = await self._lifecycle.finish_many(uow, ends)
-            lost |= {end.lease.job_id for end in ends} - done
         parks = [(one.run.lease, one.park) for one in batch if one.park is not None]
         if parks:
             parked = await store.park(uow, parks)
             lost |= {lease.job_id for lease, _ in parks} - parked
             if parked:
                 uow.after_commit(partial(self._wakeups.wake, DUE_TOPIC))
+        # Last: it locks wallets and limits, and waits for queue rows come before those.
+        ends = [one.end for one in batch if one.end is not None]
+        if ends:
+            done = await self._lifecycle.finish_many(uow, ends)
+            lost |= {end.lease.job_id for end in ends} - done
 
     async def _claim(
         self, uow: UnitOfWork, room: int, done: Written, ids: Sequence[UUID] | None
