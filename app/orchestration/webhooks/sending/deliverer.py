@@ -24,6 +24,7 @@ from app.orchestration.webhooks.types import Attempt, Result
 DELIVERIES_TOPIC = "deliveries"
 DISABLE_AFTER_DAYS = 5
 KEEP_DAYS = 30
+_GATHER_S = 0.005
 _FORGET_EVERY_S = 60.0
 _FORGOTTEN_AT_ONCE = 1000
 _OUTCOMES = {"delivered": "delivered", "pending": "retried", "failed": "failed"}
@@ -75,7 +76,7 @@ class Deliverer:
         self._poll_s = poll_s
         self._grace_s = grace_s
         self._pools = (
-            _Pool(is_failing=False, size=48, each=4),
+            _Pool(is_failing=False, size=64, each=8),
             _Pool(is_failing=True, size=16, each=1),
         )
         self._results: list[Result] = []
@@ -86,7 +87,10 @@ class Deliverer:
         try:
             while True:
                 ticket = self._wakeups.ticket(DELIVERIES_TOPIC)
-                if not await self._guarded():
+                is_more = await self._guarded()
+                # Answers that come together are noted together, in one transaction.
+                await asyncio.sleep(_GATHER_S)
+                if not is_more:
                     await self._wakeups.wait(ticket, self._poll_s)
         finally:
             await self._stop()
