@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -48,7 +49,7 @@ async def ahead_of(bench: Bench, job_id: UUID, others: set[UUID]) -> int:
     async with bench.database.begin(SERVICE) as uow:
         rows = await uow.execute(
             "select count(*) from app.job_queue where job_id = any(:others)"
-            " and place < (select place from app.job_queue where job_id = :job)",
+            " and place < (select coalesce(place, 2 ^ 62) from app.job_queue where job_id = :job)",
             {"others": list(others), "job": job_id},
         )
         return int(rows.scalar_one())
@@ -169,3 +170,29 @@ async def until_blocked(bench: Bench) -> None:
             waiting = await uow.execute("select 1 from pg_locks where not granted")
             if waiting.first() is not None:
                 return
+
+
+async def test_a_crowd_that_is_due_delays_no_others_first(bench: Bench) -> None:
+    crowd = await queued(bench, 300, run_at=datetime.now(UTC) + timedelta(days=1))
+    (mine,) = await queued(bench, 1, run_at=datetime.now(UTC) + timedelta(days=1))
+    async with bench.database.begin(SERVICE) as uow:
+        await uow.execute(
+            "update app.job_queue set run_at = now() - make_interval(secs => case"
+            " when job_id = :mine then 1 else 60 end)",
+            {"mine": mine},
+        )
+        assert (await store.stage(uow, 100))[0] == 100
+    assert await ahead_of(bench, mine, crowd) <= 1
+    async with bench.database.begin(SERVICE) as uow:
+        while (await store.stage(uow, 100))[0]:
+            pass
+    await end_all(bench)
+
+
+async def test_a_start_long_past_makes_no_job_wait_longer_than_it_does(bench: Bench) -> None:
+    await queued(bench, 1, run_at=datetime(1970, 1, 1, tzinfo=UTC))
+    async with bench.database.begin(SERVICE) as uow:
+        depth, oldest_s = await store.queue_depth(uow)
+    assert depth == 1
+    assert oldest_s < 3600
+    await end_all(bench)
