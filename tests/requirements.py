@@ -123,6 +123,13 @@ PROOFS: dict[str, Demand] = {
         "faults/test_killed_worker.py",
         "faults/test_killed_knockout.py",
     ),
+    "retention": _of(
+        "Old jobs go by dropping partitions; no living job, no credit and no late job is lost.",
+        "orchestration/retention/test_retention.py",
+        "orchestration/retention/test_migration.py",
+        "orchestration/retention/test_command.py",
+        "architecture/test_tables.py::test_a_partition_is_reached_through_its_table_alone",
+    ),
     "jobs": _of(
         "Lease with heartbeat and fencing token, retries, dead letter, cancel.",
         "orchestration/test_jobs.py",

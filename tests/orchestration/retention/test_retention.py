@@ -1,5 +1,6 @@
 """Partitions are made ahead and dropped when they are old; nothing else is ever lost."""
 
+import asyncio
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import generate_latest
 
+from app.billing import Quote
 from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
 from app.kernel.principal import SERVICE
@@ -196,6 +198,22 @@ async def test_nobody_waits_behind_a_busy_table(keeper: Keeper) -> None:
     # Not before a minute is over; whoever asks for it now gets it.
     assert await retention.run_once() is None
     assert "processing_jobs_past" in (await retention.apply()).dropped
+
+
+async def test_jobs_are_taken_and_end_while_partitions_come_and_go(keeper: Keeper) -> None:
+    keeper.end_past(40)
+    retention, bench = keeper.retention(30), keeper.bench
+    async with bench.working():
+        upkeep = asyncio.create_task(retention.apply())
+        made = [
+            await bench.submit(price=Quote("template", "t", "outcome", 1, 1)) for _ in range(60)
+        ]
+        done = await upkeep
+        ended = [await bench.until_ended(job.job_id) for job in made]
+    assert {job.status for job in ended} == {"Success"}
+    assert len(done.dropped) > 10
+    assert len(done.made) == len(TABLES)
+    assert done.crowded == []
 
 
 async def test_it_runs_once_an_hour_and_shows_sizes(keeper: Keeper) -> None:
