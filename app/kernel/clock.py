@@ -1,5 +1,6 @@
 """Time as a dependency, so that tests set it. Leases use the database's clock, never this one."""
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -20,3 +21,8 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+def loop_time() -> float:
+    """Seconds of the running event loop's clock: of waits between tasks, simulated with them."""
+    return asyncio.get_running_loop().time()

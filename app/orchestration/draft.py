@@ -25,6 +25,8 @@ def request_hash(request: JobRequest) -> bytes:
     """
     asked = {name: part for name, part in request.definition.items() if name not in _AGREED}
     body: dict[str, Any] = {"kind": request.kind, "definition": asked}
+    if request.project_id is not None:
+        body["project"] = request.project_id
     if request.run_at is not None:
         body["run_at"] = request.run_at
     if request.priority:

@@ -16,6 +16,7 @@ class Floor:
     def __init__(self) -> None:
         self._place = 0
         self._sweep_at = 0.0
+        self._may_have_missed = False
 
     def next(self, now: float) -> int:
         """The place to begin at; 0 is a sweep."""
@@ -23,12 +24,17 @@ class Floor:
 
     def saw(self, floor: int, place: int | None, began: float, now: float) -> None:
         """A look that began at `floor` came up to `place`, None if it found nothing."""
+        self._may_have_missed = floor > 0 and place is None
         if floor == 0:
             self._sweep_at = now + max(_SWEEP_S, _SHARE * (now - began))
         if place is not None:
             self._place = place
 
     def rest(self, now: float, longest_s: float) -> float:
-        """How long a claimer that found nothing may wait for a wake-up: until its next sweep."""
-        left = self._sweep_at - now
-        return min(left, longest_s) if left > 0 and self._place else longest_s
+        """How long a claimer that found nothing may wait for a wake-up.
+
+        Until its next sweep, unless it has just swept.
+        """
+        if not self._may_have_missed:
+            return longest_s
+        return min(max(self._sweep_at - now, 0.0), longest_s)

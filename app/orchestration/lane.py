@@ -6,12 +6,12 @@ of the batch before run. Such a job has no trace of its own beyond its row, and 
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from app.kernel.clock import loop_time
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE, Principal, Scope
 from app.kernel.settings import Settings
@@ -58,15 +58,20 @@ class FastLane:
         self._ends: deque[End] = deque()
         self._has_ends = asyncio.Event()
         self._floor = Floor()
+        self._wrote_at = 0.0
         # Jobs on their last chance after lost leases; while there are any, one runs at a time.
         self._suspects: dict[UUID, None] = {}
 
     def held(self) -> dict[UUID, int]:
-        """The leases to renew: jobs that run, by fencing token."""
-        return {job_id: lease.attempt for job_id, (lease, _) in self._running.items()}
+        """The leases to renew: jobs that run or whose ends are not written yet, by token."""
+        held = {end.lease.job_id: end.lease.attempt for end in self._ends}
+        return held | {job_id: lease.attempt for job_id, (lease, _) in self._running.items()}
 
     def stop(self, job_id: UUID, *, is_cancelled: bool) -> None:
         """A job's lease is lost, or its owner cancelled it."""
+        if job_id not in self._running:
+            # It has ended here, and its end is about to be written, or refused.
+            return
         lease, task = self._running.pop(job_id)
         self._suspects.pop(job_id, None)
         task.cancel()
@@ -141,25 +146,30 @@ class FastLane:
 
     async def _write(self, ends: list[End], room: int, ids: Sequence[UUID] | None) -> list[Lease]:
         """End and claim: among `ids`, or None for whatever is ready."""
+        # After a pause leases may have run out: a claim would take the very jobs that end here.
+        is_late = loop_time() - self._wrote_at > self._settings.lease_seconds / 3
         leases: list[Lease] = []
         async with self._transactions.begin(SERVICE) as uow:
+            if ends and is_late:
+                await self._lifecycle.finish_many(uow, ends)
             if room > 0 and (ids is None or ids):
                 leases = await self._claim(uow, room, ids)
             # Last, because submits of the same users wait for the wallets locked here.
-            if ends:
+            if ends and not is_late:
                 await self._lifecycle.finish_many(uow, ends)
+        self._wrote_at = loop_time()
         if ids:
             self._dispatcher.done(ids)
         return leases
 
     async def _claim(self, uow: UnitOfWork, room: int, ids: Sequence[UUID] | None) -> list[Lease]:
-        began = time.monotonic()
+        began = loop_time()
         floor = self._floor.next(began) if ids is None else 0
         lease_s = self._settings.lease_seconds
         leases = await store.claim(uow, KIND, room, lease_s, self._worker, floor=floor, ids=ids)
         if ids is None:
             last = max((lease.place for lease in leases), default=None)
-            self._floor.saw(floor, last, began, time.monotonic())
+            self._floor.saw(floor, last, began, loop_time())
         return leases
 
     async def _write_singly(self, ends: list[End]) -> None:
@@ -175,7 +185,7 @@ class FastLane:
                     self._end(unfit)
 
     async def _wait(self, ticket: Ticket) -> None:
-        rest_s = self._floor.rest(time.monotonic(), self._settings.poll_seconds)
+        rest_s = self._floor.rest(loop_time(), self._settings.poll_seconds)
         woken = asyncio.create_task(self._wakeups.wait(ticket, rest_s))
         ended = asyncio.create_task(self._has_ends.wait())
         try:

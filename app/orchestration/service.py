@@ -1,12 +1,12 @@
 """The facade of jobs: submit, look, cancel, follow."""
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
 from uuid import UUID
 
 from app.billing import Billing
+from app.kernel.clock import loop_time
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.kernel.uow import Transactions, UnitOfWork
@@ -86,11 +86,11 @@ class Jobs:
         """Insert jobs; each kind has a head, and so a floor, of its own."""
         kinds = {request.kind for _, request in rows}
         floors = [self._floors.setdefault(kind, Floor()) for kind in kinds]
-        began = time.monotonic()
+        began = loop_time()
         lowest = min(floor.next(began) for floor in floors)
         queued_at, head = await store.insert_jobs(uow, rows, lowest)
         if len(floors) == 1:
-            floors[0].saw(lowest, head, began, time.monotonic())
+            floors[0].saw(lowest, head, began, loop_time())
         return queued_at
 
     async def _look_up(self, uow: UnitOfWork, draft: Draft) -> None:

@@ -4,7 +4,7 @@ Every statement that changes a running job compares the fencing token (`attempt`
 same statement. Leases use the database's clock only. Lock order: queue rows, then wallets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -251,6 +251,19 @@ async def renew(uow: UnitOfWork, leases: Mapping[UUID, int], lease_s: float) -> 
     values = {"ids": list(leases), "tokens": list(leases.values()), "lease": lease_s}
     rows = await uow.execute(_RENEW, values)
     return {row.job_id: row.is_cancel_requested for row in rows}
+
+
+async def cancelled(uow: UnitOfWork, jobs: Collection[UUID]) -> set[UUID]:
+    """Those of the jobs whose owners asked for a cancel."""
+    rows = await uow.execute(
+        """
+        select q.job_id from unnest(cast(:ids as uuid[])) as held(job_id), lateral (
+          select job_id from app.job_queue q
+          where q.job_id = held.job_id and is_cancel_requested) as q
+        """,
+        {"ids": list(jobs)},
+    )
+    return {row.job_id for row in rows}
 
 
 async def lock_lease(uow: UnitOfWork, job_id: UUID, attempt: int) -> bool:

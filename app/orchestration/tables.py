@@ -96,7 +96,9 @@ class JobQueueRow(Base):
     lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     worker: Mapped[str | None] = mapped_column(Text)
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    #: Failed runs and lost leases, and of these the lost leases alone.
     failures: Mapped[int] = mapped_column(server_default=text("0"))
+    losses: Mapped[int] = mapped_column(server_default=text("0"))
     is_cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     is_limited: Mapped[bool] = mapped_column(server_default=text("false"))
     webhook_id: Mapped[UUID | None]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from app.billing import Billing
+from app.kernel.clock import loop_time
 from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
 from app.kernel.principal import SERVICE
@@ -29,6 +30,7 @@ from app.orchestration.types import JobHandler, Lease, Outcome
 from app.orchestration.whole import whole
 from app.proxy import ToolProxy
 
+_CANCELS_S = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -271,17 +273,24 @@ class Worker:
             await store.give_back(uow, lease.job_id, lease.attempt, delay_s=0, is_failure=False)
 
     async def _heartbeat(self) -> None:
+        renew_at = 0.0
         while True:
             ticket = self._wakeups.ticket(CANCELS_TOPIC)
-            await self._renew()
-            await self._wakeups.wait(ticket, self._settings.lease_seconds / 3)
+            is_due = loop_time() >= renew_at
+            if is_due:
+                renew_at = loop_time() + self._settings.lease_seconds / 3
+            await self._look_after(is_due=is_due)
+            # Many cancels at once are looked for together.
+            await asyncio.sleep(min(_CANCELS_S, self._settings.lease_seconds / 10))
+            await self._wakeups.wait(ticket, max(renew_at - loop_time(), 0.0))
 
-    async def _renew(self) -> None:
+    async def _look_after(self, *, is_due: bool) -> None:
+        """Stop runs whose owners cancelled them; when due, renew the leases and stop the lost."""
         lanes = [(lane, lane.held()) for lane in self._lanes]
         held = {run.lease.job_id: run.lease.attempt for run in self._runs.values()}
         for _, theirs in lanes:
             held |= theirs
-        if (alive := await self._renewed(held)) is None:
+        if (alive := await self._looked_up(held, is_due=is_due)) is None:
             return
         for lane, theirs in lanes:
             # By token: a lane may have leased a job anew while its old lease was looked for.
@@ -300,20 +309,22 @@ class Worker:
                 run.context.cancel()
             run.stop()
 
-    async def _renewed(self, held: Mapping[UUID, int]) -> dict[UUID, bool] | None:
+    async def _looked_up(
+        self, held: Mapping[UUID, int], *, is_due: bool
+    ) -> dict[UUID, bool] | None:
         """The leases that are still ours, and if a cancel was asked for; None if not known."""
         try:
             async with self._transactions.begin(SERVICE) as uow:
-                depth, age = await store.queue_depth(uow)
-                alive = await store.renew(uow, held, self._settings.lease_seconds) if held else {}
+                if not is_due:
+                    wanted = await store.cancelled(uow, held)
+                    return {job_id: job_id in wanted for job_id in held}
+                self._metrics.observe_queue(*await store.queue_depth(uow))
+                return await store.renew(uow, held, self._settings.lease_seconds) if held else {}
         except AppError as error:
             _log.warning("cannot renew leases", extra={"reason": error.message})
-            return None
         except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
             _log.exception("cannot renew leases")
-            return None
-        self._metrics.observe_queue(depth, age)
-        return alive
+        return None
 
     async def _stop_runs(self) -> None:
         runs = list(self._runs.values())

@@ -153,8 +153,7 @@ async def test_a_pool_without_a_free_connection_is_an_unavailable_hub(dsn: str) 
     database = Database(dsn, pool_size=1, wait_s=0.05)
     try:
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(2):
-                await stack.enter_async_context(database.begin(SERVICE))
+            await stack.enter_async_context(database.begin(SERVICE))
             with pytest.raises(AppError) as caught:
                 await stack.enter_async_context(database.begin(SERVICE))
         assert caught.value.code is Code.HUB_UNAVAILABLE

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 from app.kernel.embedded import Hub
+from app.kernel.ids import new_id
 from app.kernel.migrate import MIGRATIONS, config, is_current, upgrade
 from tests.architecture.catalogue import Catalogued, read
 from tests.migrated import empty_database
@@ -150,6 +152,37 @@ def test_a_migration_that_fails_leaves_nothing(owner: str) -> None:
     assert _relations(owner) <= {"alembic_version"}
     upgrade(owner)
     assert is_current(owner)
+
+
+def test_jobs_of_the_first_queue_come_along(owner: str) -> None:
+    command.upgrade(config(owner), "0003")
+    user, job = uuid4(), new_id()
+    login = owner.replace("//uaol_owner@", "//app_backend@")
+    with _connect(login) as conn:
+        conn.execute("set role service_role")
+        conn.execute(
+            """insert into app.processing_jobs (job_id, user_id, kind, workflow_definition,
+              price_micro, price_version, idempotency_key, request_hash)
+            values (%s, %s, 'tool', '{}', 1, 1, 'k', 'h')""",
+            (job, user),
+        )
+        queued = (
+            "insert into app.job_queue (job_id, user_id, kind, priority) values (%s, %s, %s, %s)"
+        )
+        conn.execute(queued, (job, user, "tool", -7))
+    upgrade(owner)
+    with _connect(login) as conn:
+        conn.execute("set role service_role")
+        key = conn.execute("select user_id, key, job_id, request_hash from app.job_key").fetchall()
+        assert key == [(user, "k", job, b"h")]
+        row = conn.execute("select job_id, priority, place from app.job_queue").fetchall()
+        assert row == [(job, -2, None)]
+        assert conn.execute("select status from app.jobs").fetchall() == [("Queued",)]
+    command.downgrade(config(owner), "0003")
+    with _connect(login) as conn:
+        conn.execute("set role service_role")
+        back = conn.execute("select idempotency_key, request_hash from app.processing_jobs")
+        assert back.fetchall() == [("k", b"h")]
 
 
 def test_the_revisions_are_one_line() -> None:

@@ -159,6 +159,12 @@ async def renew(uow: MemoryUnit, leases: Mapping[UUID, int], lease_s: float) -> 
     return held
 
 
+async def cancelled(uow: MemoryUnit, jobs: Collection[UUID]) -> set[UUID]:
+    await uow.read()
+    rows = (uow.memory.queue.get(job_id) for job_id in jobs)
+    return {row.job_id for row in rows if row is not None and row.is_cancel_requested}
+
+
 async def lock_lease(uow: MemoryUnit, job_id: UUID, attempt: int) -> bool:
     await uow.write()
     row = uow.memory.queue.get(job_id)
@@ -403,6 +409,7 @@ _PLACES: Mapping[Any, tuple[Any, ...]] = {
         stage,
         claim,
         renew,
+        cancelled,
         lock_lease,
         lock_queued,
         request_cancel,

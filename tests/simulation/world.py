@@ -35,7 +35,6 @@ from app.orchestration import (
 )
 from app.orchestration import draft as draft_module
 from app.orchestration import floor as floor_module
-from app.orchestration import lane as lane_module
 from app.orchestration import metering as metering_module
 from app.orchestration import retries as retries_module
 from app.orchestration import worker as worker_module
@@ -374,14 +373,6 @@ class World:
             raise BrokenPromiseError(f"{job_id} has the result of a stale token")
 
 
-class _SimTime:
-    """`time` as the product sees it."""
-
-    @staticmethod
-    def monotonic() -> float:
-        return asyncio.get_running_loop().time()
-
-
 @contextmanager
 def seeded(seed: int) -> Any:
     """Ids and jitter of the product from a seed."""
@@ -392,7 +383,6 @@ def seeded(seed: int) -> Any:
                 patch.object(module, "new_id", lambda: UUID(int=next(numbers) << 8))
             )
         stack.enter_context(patch.object(retries_module, "random", jitter))
-        stack.enter_context(patch.object(lane_module, "time", _SimTime))
         stack.enter_context(patch.object(wakeups_module, "WeakSet", _OrderedSet))
         # Sweeps of an idle queue would be most of the steps.
         stack.enter_context(patch.object(floor_module, "_SWEEP_S", POLL_S))
