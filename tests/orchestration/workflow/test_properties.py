@@ -1,5 +1,6 @@
 """Random workflows: they end, every node runs once or is skipped, and any way leads to one end."""
 
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -153,6 +154,11 @@ def test_the_order_in_which_steps_end_does_not_matter(
         assert other.skipped == straight.skipped
 
 
+def _whole(paths: Iterable[str]) -> set[str]:
+    """The steps that are no items of maps."""
+    return {path for path in paths if "[" not in path}
+
+
 @_bounded
 @given(workflows(), _worlds, st.integers(0, 99), st.integers(1, 3))
 def test_a_run_with_few_steps_at_a_time_ends_the_same(
@@ -163,7 +169,10 @@ def test_a_run_with_few_steps_at_a_time_ends_the_same(
     assert other.end.status == straight.end.status
     if straight.end.status == "Success":
         assert (other.end, other.skipped) == (straight.end, straight.skipped)
-        assert set(other.paths) == set(straight.paths)
+        # After a failed item a map starts no more of them: how many had begun is chance.
+        assert _whole(other.paths) == _whole(straight.paths)
+        if all(result.status == "Success" for result in straight.results.values()):
+            assert set(other.paths) == set(straight.paths)
 
 
 @_bounded
