@@ -112,7 +112,9 @@ asked as materialized (select * from first union select * from last),
 {_PLACED},
 staged as (
   update app.job_queue q set place = p.place, parked_as = null
-  from placed p where q.job_id = p.job_id returning q.job_id)
+  -- The bound tells the planner that these are few beside the queue: it looks each of them up.
+  from (select job_id, place from placed where job_id is not null limit 1000) as p
+  where q.job_id = p.job_id returning q.job_id)
 select (select count(*) from staged),
   (select extract(epoch from run_at - now())::float8 from app.job_queue
     where place is null and run_at > now() and run_at < 'infinity' order by run_at limit 1)
