@@ -145,6 +145,8 @@ async def parts(dsn: str, home: Path, **changes: Any) -> AsyncIterator[Parts]:
     made = Parts(dsn, home, **changes)
     await made.wakeups.start()
     await made.proxy.start()
+    # As every process of the product does once it has started.
+    settle_memory()
     try:
         yield made
     finally:
@@ -186,7 +188,6 @@ def _work(
         async with parts(dsn, home, **changes) as made:
             task = asyncio.create_task(made.worker().run())
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-            settle_memory()
             ready.set()
             await asyncio.gather(task, return_exceptions=True)
 
