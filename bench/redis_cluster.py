@@ -4,10 +4,9 @@ Joined by commands of its own rather than by `redis-cli`, which waits for longer
 """
 
 import contextlib
-import os
+import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,12 @@ MASTERS = 3
 _SLOTS = 16384
 _START_S = 20.0
 _POLL_S = 0.02
+# With the servers' own ports, 10,000 above, below those that systems give to clients.
+_PORTS = range(11_000, 22_000)
+
+
+class PortTakenError(OSError):
+    """A server did not start: another has its port, or its cluster port."""
 
 
 @dataclass
@@ -118,8 +123,10 @@ def redis_cluster(program: str) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="uaol-redis-") as folder:
         cluster = Cluster(program, Path(folder))
         try:
-            for port in _free_ports(2 * MASTERS):
-                cluster.nodes.append(start_node(program, cluster.folder, port))
+            while len(cluster.nodes) < 2 * MASTERS:
+                with contextlib.suppress(PortTakenError):
+                    port = secrets.choice(_PORTS)
+                    cluster.nodes.append(start_node(program, cluster.folder, port))
             _join(cluster)
             yield cluster
         finally:
@@ -127,7 +134,7 @@ def redis_cluster(program: str) -> Iterator[Cluster]:
 
 
 def start_node(program: str, folder: Path, port: int) -> Node:
-    """Start one server; it syncs its append-only file every second."""
+    """Start one server; it syncs its append-only file every second. Raises `PortTakenError`."""
     place = folder / str(port)
     place.mkdir(exist_ok=True)
     options = {
@@ -155,7 +162,10 @@ def start_node(program: str, folder: Path, port: int) -> Node:
     process = subprocess.Popen(command, start_new_session=True)
     client = redis.Redis("127.0.0.1", port, socket_timeout=5, protocol=2)
     node = Node(port, process, client)
-    _wait(lambda: process.poll() is None and _answers(node))
+    _wait(lambda: process.poll() is not None or _answers(node))
+    if process.poll() is not None:
+        client.close()
+        raise PortTakenError(port)
     return node
 
 
@@ -195,8 +205,9 @@ def _is_in_step(node: Node) -> bool:
 
 
 def _answers(node: Node) -> bool:
+    """Whether this very server answers, not one of another cluster that has its port."""
     with contextlib.suppress(redis.RedisError):
-        return bool(node.ask("PING"))
+        return bool(node.client.info("server")["process_id"] == node.process.pid)
     return False
 
 
@@ -206,17 +217,3 @@ def _wait(condition: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("the Redis cluster did not come up")
         time.sleep(_POLL_S)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free, and whose cluster ports (10,000 above) are too."""
-    found: list[int] = []
-    with contextlib.ExitStack() as stack:
-        for port in range(20_000 + os.getpid() % 20_000, 50_000):
-            with contextlib.suppress(OSError):
-                for one in (port, port + 10_000):
-                    stack.enter_context(socket.create_server(("127.0.0.1", one)))
-                found.append(port)
-            if len(found) == count:
-                return found
-    raise OSError("no free ports for a Redis cluster")

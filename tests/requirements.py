@@ -228,7 +228,7 @@ PROOFS: dict[str, Demand] = {
 
 # Demands of the platform that are not met yet, so that nobody takes silence for proof.
 OPEN: dict[str, str] = {
-    "AR-402": "10,000 jobs a second hold on two quiet cores; P95 under 200 ms at that rate does not.",
+    "AR-402": "10,000 jobs a second hold on two quiet cores; P95 < 200 ms at that rate does not.",
     "AR-403": "10,000 concurrent connections: not measured.",
     "AR-404": "95 % cache hits: look-ups are served from a snapshot in memory; no metric yet.",
     "AR-405": "99.99 % uptime: not a property of one machine.",

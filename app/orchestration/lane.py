@@ -109,7 +109,8 @@ class FastLane:
             return len(ends)
         for lease in await self._set_apart(leases, ids):
             self._start(lease)
-        return len(leases) + len(self._ends)
+        # Where others had all of `ids`, the dispatcher may hold more, and wakes nobody again.
+        return len(leases) + len(self._ends) + len(ids or ())
 
     def _wanted(self) -> tuple[int, Sequence[UUID] | None]:
         """How many jobs to claim, and among which; None for whatever is ready."""

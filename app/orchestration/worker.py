@@ -152,38 +152,40 @@ class Worker:
             else:
                 return
 
-    async def _claim(self) -> int:
+    async def _claim(self) -> bool:
+        """Claim and start jobs; whether there may be more at once."""
         free = self._settings.worker_concurrency - len(self._runs)
         if free <= 0:
-            return 0
+            return False
         try:
-            leases = await self._claim_each(free)
+            leases, looked_for = await self._claim_each(free)
         except AppError as error:
             _log.warning("cannot claim jobs", extra={"reason": error.message})
-            return 0
+            return False
         except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
             _log.exception("cannot claim jobs")
-            return 0
+            return False
         self.is_ready = True
         for lease in leases:
             self._start(lease)
-        return len(leases)
+        return bool(leases or looked_for)
 
-    async def _claim_each(self, free: int) -> list[Lease]:
+    async def _claim_each(self, free: int) -> tuple[list[Lease], list[UUID]]:
+        """The leases, and the jobs that the dispatcher named and that were looked for."""
+        leases: list[Lease] = []
+        looked_for: list[UUID] = []
         told = {kind: self._dispatcher.take(kind, free) for kind in self._handlers}
         asked = {kind: ids for kind, ids in told.items() if ids is None or ids}
         if not asked:
-            return []
+            return leases, looked_for
         lease_s = self._settings.lease_seconds
         async with self._transactions.begin(SERVICE) as uow:
-            leases: list[Lease] = []
             for kind, ids in asked.items():
-                room = free - len(leases)
-                if room > 0:
+                if (room := free - len(leases)) > 0:
                     leases += await store.claim(uow, kind, room, lease_s, self._name, ids=ids)
-        for ids in asked.values():
-            self._dispatcher.done(ids or ())
-        return leases
+                    looked_for += ids or ()
+        self._dispatcher.done(looked_for)
+        return leases, looked_for
 
     def _start(self, lease: Lease) -> None:
         context = RunContext(lease, self._transactions, self._lifecycle, self._proxy, self._billing)

@@ -133,7 +133,7 @@ class WorkflowLane:
         room = self._room(loop.time())
         ids = self._dispatcher.take(KIND, room) if room else None
         if ids is not None and not ids:
-            self._claimed([], {})
+            self._looked(has_found=False)
             room = 0
         if not batch and not room:
             return False
@@ -152,8 +152,11 @@ class WorkflowLane:
         self._settle(batch, written)
         if room:
             self._dispatcher.done(ids or ())
-            self._claimed(written.leases, written.stored)
-        return bool(self._due or written.leases)
+            # Where others had all of `ids`, the dispatcher may hold more, and wakes nobody again.
+            self._looked(has_found=bool(written.leases or ids))
+            for lease in written.leases:
+                self._begin(lease, written.stored.get(lease.job_id))
+        return bool(self._due or written.leases or ids)
 
     def _composed(self) -> list[Writes]:
         """What runs have to write; those that have nothing go on at once."""
@@ -179,10 +182,8 @@ class WorkflowLane:
             return 0
         return max(0, min(self._settings.lane_capacity - len(self._runs), _BATCH))
 
-    def _claimed(self, leases: list[Lease], stored: Mapping[UUID, Stored]) -> None:
-        self._pace.looked(asyncio.get_running_loop().time(), has_found=bool(leases))
-        for lease in leases:
-            self._begin(lease, stored.get(lease.job_id))
+    def _looked(self, *, has_found: bool) -> None:
+        self._pace.looked(asyncio.get_running_loop().time(), has_found=has_found)
 
     def _settle(self, batch: Sequence[Writes], written: Written) -> None:
         """What was written is durable: start what follows from it."""

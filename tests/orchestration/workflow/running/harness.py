@@ -13,6 +13,7 @@ from app.kernel.metrics import Metrics
 from app.kernel.principal import SERVICE
 from app.kernel.uow import Transactions
 from app.orchestration import JobEvent, JobView, NodeRunner, Worker, WorkflowLane, workflow_job
+from app.orchestration.dispatch import Dispatcher
 from app.proxy import ToolCall, ToolResult, Usage
 from tests.orchestration.conftest import Bench
 
@@ -76,6 +77,7 @@ def lane_of(
     parallel: int = 8,
     runners: Mapping[str, NodeRunner] | None = None,
     transactions: Transactions | None = None,
+    dispatcher: Dispatcher | None = None,
     **changes: Any,
 ) -> WorkflowLane:
     return WorkflowLane(
@@ -87,11 +89,12 @@ def lane_of(
         settings=bench.settings.model_copy(update=changes),
         runners=runners,
         parallel=parallel,
+        dispatcher=dispatcher,
     )
 
 
 def worker_of(bench: Bench, tools: Tools, **changes: Any) -> Worker:
-    mine = {"parallel", "runners", "transactions"}
+    mine = {"parallel", "runners", "transactions", "dispatcher"}
     settings = {name: value for name, value in changes.items() if name not in mine}
     return Worker(
         transactions=bench.database,
@@ -103,6 +106,7 @@ def worker_of(bench: Bench, tools: Tools, **changes: Any) -> Worker:
         settings=bench.settings.model_copy(update=settings),
         metrics=Metrics(),
         lanes=[lane_of(bench, tools, **changes)],
+        dispatcher=changes.get("dispatcher"),
     )
 
 
