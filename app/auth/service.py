@@ -1,6 +1,7 @@
 """Users, projects and API keys."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -112,25 +113,31 @@ class Auth:
         if not secrets.is_secret(secret):
             return None
         found = self._cache.get(secrets.hash_of(secret))
-        return None if found is None else self._admit(found)
+        return None if found is None else _given(self._verdict(found))
 
     async def authenticate(self, uow: UnitOfWork, secret: str) -> Principal:
         """The principal of a key, read under the platform's unit of work.
 
         Raises `unauthenticated`, in the same words for every reason.
         """
-        if (recalled := self.recall(secret)) is not None:
-            return recalled
-        if not secrets.is_secret(secret):
-            raise _unauthenticated()
-        ticket, secret_hash = self._cache.ticket(), secrets.hash_of(secret)
-        found = await store.credential(uow, secret_hash)
-        if found is None:
-            raise _unauthenticated()
-        principal = self._admit(found)
-        # Only at the commit: this transaction may be the one that made the key.
-        uow.after_commit(lambda: self._cache.put(secret_hash, found, ticket))
-        return principal
+        (verdict,) = await self.authenticate_many(uow, [secret])
+        return _given(verdict)
+
+    async def authenticate_many(
+        self, uow: UnitOfWork, given: Sequence[str]
+    ) -> list[Principal | AppError]:
+        """The principal of each key in the order given, or the error `authenticate` raises."""
+        ticket = self._cache.ticket()
+        hashes = {secret: secrets.hash_of(secret) for secret in given if secrets.is_secret(secret)}
+        rows = await store.credentials(uow, sorted(set(hashes.values()))) if hashes else {}
+
+        def keep() -> None:
+            for secret_hash, found in rows.items():
+                self._cache.put(secret_hash, found, ticket)
+
+        # Only at the commit: this transaction may be the one that made a key.
+        uow.after_commit(keep)
+        return [self._verdict(rows.get(hashes.get(secret, b""))) for secret in given]
 
     async def record_use(self, uow: UnitOfWork) -> None:
         """Write when keys were used last; called now and then, apart from requests."""
@@ -138,10 +145,10 @@ class Auth:
         if uses:
             await store.mark_used(uow, uses)
 
-    def _admit(self, found: Credential) -> Principal:
+    def _verdict(self, found: Credential | None) -> Principal | AppError:
         now = self._clock.now()
-        if found.expires_at is not None and found.expires_at <= now:
-            raise _unauthenticated()
+        if found is None or (found.expires_at is not None and found.expires_at <= now):
+            return _unauthenticated()
         self._used[found.key_id] = now
         return Principal(
             kind="user",
@@ -156,6 +163,12 @@ class Auth:
             return
         if expires_at.tzinfo is None or expires_at <= self._clock.now():
             raise _invalid("expires_at", "A key must expire in the future, at a time with a zone.")
+
+
+def _given(verdict: Principal | AppError) -> Principal:
+    if isinstance(verdict, AppError):
+        raise verdict
+    return verdict
 
 
 def _email(email: str) -> str:

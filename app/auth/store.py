@@ -36,6 +36,11 @@ update app.api_keys set revoked_at = coalesce(revoked_at, now())
 where key_id = :key_id and user_id = :user_id returning key_id
 """
 
+_CREDENTIALS = """
+select secret_hash, key_id, user_id, project_id, scopes, expires_at from app.api_keys
+where secret_hash = any($1::bytea[]) and revoked_at is null
+"""
+
 # Once an hour at most: the column tells people which keys are dead, it is no access log.
 _MARK_USED = """
 update app.api_keys k set last_used_at = used.at
@@ -99,16 +104,13 @@ async def revoke(uow: UnitOfWork, user_id: UUID, key_id: UUID) -> bool:
     return result.first() is not None
 
 
-async def credential(uow: UnitOfWork, secret_hash: bytes) -> Credential | None:
-    """What the key with that hash says, unless it is unknown or revoked."""
-    sql = """
-    select key_id, user_id, project_id, scopes, expires_at from app.api_keys
-    where secret_hash = :secret_hash and revoked_at is null
-    """
-    row = (await uow.execute(sql, {"secret_hash": secret_hash})).mappings().first()
-    if row is None:
-        return None
-    return Credential(**{**row, "scopes": frozenset(row["scopes"])})
+async def credentials(uow: UnitOfWork, hashes: Sequence[bytes]) -> dict[bytes, Credential]:
+    """What the keys with these hashes say, but for those that are unknown or revoked."""
+    rows = await uow.fetch(_CREDENTIALS, list(hashes))
+    return {
+        secret_hash: Credential(key_id, user_id, project_id, frozenset(scopes), expires_at)
+        for secret_hash, key_id, user_id, project_id, scopes, expires_at in rows
+    }
 
 
 async def mark_used(uow: UnitOfWork, uses: Sequence[tuple[UUID, datetime]]) -> None:

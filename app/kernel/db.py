@@ -1,17 +1,15 @@
 """The database of one process: a pool, and the one place that sets role and claims."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import orjson
-from psycopg import AsyncConnection as DriverConnection
 from psycopg import Error as DriverError
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
@@ -48,6 +46,11 @@ def _claims(principal: Principal) -> str:
     if principal.project_id is not None:
         claims["project_id"] = str(principal.project_id)
     return orjson.dumps(claims).decode()
+
+
+def _assume(principal: Principal) -> tuple[str, Sequence[str]]:
+    statement = _ASSUME_SERVICE if principal.kind == "service" else _ASSUME
+    return statement, (principal.role, _claims(principal))
 
 
 def translate(error: DBAPIError | DriverError) -> AppError | None:
@@ -96,8 +99,7 @@ class Database:
         try:
             async with self._engine.connect() as conn, conn.begin():
                 try:
-                    await self._assume(conn, principal)
-                    uow = UnitOfWork(conn, principal)
+                    uow = UnitOfWork(conn, principal, _assume(principal))
                     yield uow
                 except asyncio.CancelledError:
                     # In the middle of a statement: its answer would be taken for the next one's.
@@ -114,14 +116,6 @@ class Database:
                 raise known from error
             raise
         uow.committed()
-
-    async def _assume(self, conn: AsyncConnection, principal: Principal) -> None:
-        raw = await conn.get_raw_connection()
-        driver: DriverConnection[Any] = raw.driver_connection  # type: ignore[assignment]
-        # BEGIN and set_config leave in one flush: one round trip instead of two.
-        assume = _ASSUME_SERVICE if principal.kind == "service" else _ASSUME
-        async with driver.pipeline():
-            await driver.execute(assume, (principal.role, _claims(principal)))
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,7 +1,7 @@
 """The unit of work: one transaction, one principal. Facades take it first and never commit."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, cast
 
 from psycopg import AsyncConnection as DriverConnection
@@ -17,9 +17,13 @@ Params = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 class UnitOfWork:
     """An open transaction whose role and claims are the principal's."""
 
-    def __init__(self, conn: AsyncConnection, principal: Principal) -> None:
-        self.conn = conn
+    def __init__(
+        self, conn: AsyncConnection, principal: Principal, assume: tuple[str, Sequence[str]]
+    ) -> None:
+        """`assume`, a statement and its values, takes on the role; it goes before the first."""
+        self._conn = conn
         self.principal = principal
+        self._assume: tuple[str, Sequence[str]] | None = assume
         self._driver: DriverConnection[Any] | None = None
         self._after_commit: list[Callable[[], None]] = []
 
@@ -29,21 +33,43 @@ class UnitOfWork:
         """Run one statement; a string is SQL with `:name` parameters."""
         if isinstance(statement, str):
             statement = text(statement)
-        result = await self.conn.execute(statement, params)
+        if self._assume is not None:
+            async with self._begun():
+                pass
+        result = await self._conn.execute(statement, params)
         assert isinstance(result, CursorResult)
         return result
 
     async def fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run one statement of a hot path past SQLAlchemy: `$1` parameters, plain tuples back."""
-        if self._driver is None:
-            raw = await self.conn.get_raw_connection()
-            self._driver = cast(DriverConnection[Any], raw.driver_connection)
-        cursor = AsyncRawCursor(self._driver)
-        is_prepared = self._driver.prepare_threshold is not None
-        await cursor.execute(statement.encode(), values, prepare=is_prepared, binary=True)
+        cursor = AsyncRawCursor(await self._connection())
+        is_prepared = cursor.connection.prepare_threshold is not None
+        asked, options = statement.encode(), {"prepare": is_prepared, "binary": True}
+        if self._assume is None:
+            await cursor.execute(asked, values, **options)
+        else:
+            async with self._begun():
+                await cursor.execute(asked, values, **options)
         rows = await cursor.fetchall() if cursor.description else []
         await cursor.close()
         return rows
+
+    async def _connection(self) -> DriverConnection[Any]:
+        if self._driver is None:
+            raw = await self._conn.get_raw_connection()
+            self._driver = cast(DriverConnection[Any], raw.driver_connection)
+        return self._driver
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[None]:
+        """BEGIN, the role, and what is sent within, in one flush: one round trip, not three."""
+        assert self._assume is not None
+        statement, values = self._assume
+        driver = await self._connection()
+        async with driver.pipeline():
+            await driver.execute(statement.encode(), values)
+            yield
+        self._assume = None
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the transaction is durable; never if it rolls back."""

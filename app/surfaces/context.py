@@ -6,10 +6,13 @@ from uuid import UUID
 
 from app.auth import Auth
 from app.kernel.errors import AppError, Code
+from app.kernel.gather import Gather
 from app.kernel.principal import SERVICE, Principal
 from app.kernel.uow import Transactions, UnitOfWork
 
 _SCHEME = "bearer "
+# Keys whose time in memory is over come in crowds.
+_TOGETHER = 200
 
 
 class Access:
@@ -18,6 +21,7 @@ class Access:
     def __init__(self, transactions: Transactions, auth: Auth) -> None:
         self._transactions = transactions
         self._auth = auth
+        self._look_ups = Gather(self._look_up, most=_TOGETHER, name="authenticate")
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """The principal of a `Bearer` header; `unauthenticated` if it is absent or wrong."""
@@ -30,8 +34,11 @@ class Access:
         secret = authorization[len(_SCHEME) :].strip()
         if (recalled := self._auth.recall(secret)) is not None:
             return recalled
+        return await self._look_ups.ask(secret)
+
+    async def _look_up(self, secrets: list[str]) -> list[Principal | AppError]:
         async with self._transactions.begin(SERVICE) as uow:
-            return await self._auth.authenticate(uow, secret)
+            return await self._auth.authenticate_many(uow, secrets)
 
     def read(self, principal: Principal) -> AbstractAsyncContextManager[UnitOfWork]:
         """A transaction that sees the principal's own rows and can change nothing."""
