@@ -35,10 +35,8 @@ DEFAULTS: Mapping[str, str] = {
     "max_wal_size": "4GB",
     "wal_buffers": "64MB",
     "checkpoint_timeout": "15min",
-    # Queue tables turn over completely; they bloat unless vacuumed all the time.
+    # Which tables need it so often, the tables say.
     "autovacuum_naptime": "5s",
-    "autovacuum_vacuum_scale_factor": "0.02",
-    "autovacuum_vacuum_cost_limit": "5000",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -1,14 +1,15 @@
 """The fast lane: jobs that are a single tool call, claimed and ended in batches.
 
-One transaction ends what has finished and claims what comes next; while it commits, the calls
-of the batch before run. Such a job has no trace of its own beyond its row, and pays for none.
+One transaction ends what has finished and claims what comes next. Where there is much to do two
+take turns: while the database works for one, the calls of the other run. Such a job has no trace
+of its own beyond its row, and pays for none.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.kernel.clock import loop_time
@@ -29,8 +30,26 @@ from app.proxy import ToolCall, ToolProxy, ToolResult
 
 KIND = "tool"
 _BATCH = 500
+# Half as much as this in one transaction, and a second one would find nothing to do.
+_MUCH = 100
 _SCOPES = frozenset({Scope.TOOLS, Scope.FILES})
 _log = logging.getLogger(__name__)
+
+
+class Want(NamedTuple):
+    """How many jobs to claim, and among which; None for whatever is ready."""
+
+    room: int
+    ids: Sequence[UUID] | None
+    is_alone: bool = False
+
+    @property
+    def is_none(self) -> bool:
+        """Whether there is nothing to ask the database for."""
+        return self.room <= 0 or (self.ids is not None and not self.ids)
+
+
+_NOTHING = Want(0, ())
 
 
 class FastLane:
@@ -56,9 +75,15 @@ class FastLane:
         self._dispatcher = dispatcher
         self._running: dict[UUID, tuple[Lease, asyncio.Task[None]]] = {}
         self._ends: deque[End] = deque()
-        self._has_ends = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._floor = Floor()
         self._wrote_at = 0.0
+        # The database did not answer last time: a sweep that is due waits, too.
+        self._is_away = False
+        self._is_busy = asyncio.Event()
+        # Room that claims on their way may fill, and whether one of them names its jobs.
+        self._claiming = 0
+        self._is_naming = False
         # Jobs on their last chance after lost leases; while there are any, one runs at a time.
         self._suspects: dict[UUID, None] = {}
 
@@ -81,57 +106,92 @@ class FastLane:
     async def run(self) -> None:
         """Work until cancelled; then give the leases of unfinished jobs back."""
         try:
-            while True:
-                ticket = self._wakeups.ticket(JOBS_TOPIC, jobs_topic(KIND))
-                if not await whole(self._turn()):
-                    await self._wait(ticket)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._work(), name="lane")
+                group.create_task(self._help(), name="lane-second")
         finally:
             await self._give_back()
+
+    async def _work(self) -> None:
+        while True:
+            ticket = self._wakeups.ticket(JOBS_TOPIC, jobs_topic(KIND))
+            if not await whole(self._turn()):
+                await self._wait(ticket)
+
+    async def _help(self) -> None:
+        while True:
+            await self._is_busy.wait()
+            await whole(self._turn())
+            # The first may have found no room, or no job to name, on account of this turn.
+            self._has_news.set()
 
     async def _turn(self) -> int:
         """One transaction: end what has finished, claim what comes next."""
         # Calls that were just started and are quick end in this transaction, not in one more.
         await asyncio.sleep(0)
         ends = [self._ends.popleft() for _ in range(min(len(self._ends), _BATCH))]
-        self._has_ends.clear()
-        room, ids = self._wanted()
-        if not ends and ids is not None and not ids:
+        self._has_news.clear()
+        want = self._wanted()
+        self._is_busy.clear()
+        if not ends and want.is_none:
             return 0
         try:
-            leases = await self._write(ends, room, ids)
+            leases = await self._claimed(ends, want)
         except AppError as error:
             _log.warning("cannot end or claim jobs", extra={"reason": error.message})
             self._ends.extendleft(reversed(ends))
+            self._is_away = True
             return 0
         except Exception:  # noqa: BLE001 - nobody watches this task, it must not end
             _log.exception("cannot end or claim jobs")
             await self._write_singly(ends)
             return len(ends)
-        for lease in await self._set_apart(leases, ids):
+        self._is_away = False
+        if len(ends) + len(leases) >= _MUCH:
+            self._is_busy.set()
+        for lease in await self._set_apart(leases, want):
             self._start(lease)
-        # Where others had all of `ids`, the dispatcher may hold more, and wakes nobody again.
-        return len(leases) + len(self._ends) + len(ids or ())
+        # Where others had all of `ids`, the dispatcher may hold more, and wakes nobody again. Of
+        # suspects they have some: two workers that took turns at once would never rest.
+        return len(leases) + len(self._ends) + (0 if want.is_alone else len(want.ids or ()))
 
-    def _wanted(self) -> tuple[int, Sequence[UUID] | None]:
-        """How many jobs to claim, and among which; None for whatever is ready."""
+    def _wanted(self) -> Want:
         if self._suspects:
-            is_free = not self._running
-            return int(is_free), list(self._suspects)[:1] if is_free else ()
-        room = min(self._settings.lane_capacity - len(self._running) - len(self._ends), _BATCH)
-        return room, self._dispatcher.take(KIND, room) if room > 0 else ()
+            is_free = not self._running and not self._claiming
+            return Want(1, list(self._suspects)[:1], is_alone=True) if is_free else _NOTHING
+        room = self._room()
+        return Want(room, self._dispatcher.take(KIND, room)) if room > 0 else _NOTHING
 
-    async def _set_apart(self, leases: list[Lease], ids: Sequence[UUID] | None) -> list[Lease]:
+    def _room(self) -> int:
+        # Until it is known what became of named jobs, the dispatcher would name them again.
+        if self._is_naming:
+            return 0
+        held = len(self._running) + len(self._ends) + self._claiming
+        return min(self._settings.lane_capacity - held, _BATCH)
+
+    async def _claimed(self, ends: list[End], want: Want) -> list[Lease]:
+        """What `_write` claims, with note taken of what may come while it is on its way."""
+        is_naming = bool(want.ids)
+        self._claiming += want.room
+        self._is_naming |= is_naming
+        try:
+            return await self._write(ends, want.room, want.ids)
+        finally:
+            self._claiming -= want.room
+            self._is_naming &= not is_naming
+
+    async def _set_apart(self, leases: list[Lease], want: Want) -> list[Lease]:
         """Give back jobs that may be what kills their workers, to run each of them alone.
 
         A lost lease counts against every job that the worker held, the sound ones too.
         """
-        if self._suspects:
-            # This was the claim of the first of them; one that others have is nobody's here.
-            if ids and not leases:
-                self._suspects.pop(ids[0], None)
+        if want.is_alone:
+            # One that others have is nobody's here.
+            if want.ids and not leases:
+                self._suspects.pop(want.ids[0], None)
             return leases
         suspects = [lease for lease in leases if self._is_suspect(lease)]
-        if not suspects or len(leases) + len(self._running) == 1:
+        if not suspects or len(leases) + len(self._running) + self._claiming == 1:
             return leases
         try:
             async with self._transactions.begin(SERVICE) as uow:
@@ -140,7 +200,7 @@ class FastLane:
         except AppError as error:
             _log.warning("suspects run with others", extra={"reason": error.message})
             return leases
-        self._suspects = dict.fromkeys(lease.job_id for lease in suspects)
+        self._suspects |= dict.fromkeys(lease.job_id for lease in suspects)
         return [lease for lease in leases if lease.job_id not in self._suspects]
 
     def _is_suspect(self, lease: Lease) -> bool:
@@ -188,9 +248,11 @@ class FastLane:
                     self._end(unfit)
 
     async def _wait(self, ticket: Ticket) -> None:
-        rest_s = self._floor.rest(loop_time(), self._settings.poll_seconds)
+        rest_s = self._settings.poll_seconds
+        if self._room() > 0 and not self._suspects and not self._is_away:
+            rest_s = self._floor.rest(loop_time(), rest_s)
         woken = asyncio.create_task(self._wakeups.wait(ticket, rest_s))
-        ended = asyncio.create_task(self._has_ends.wait())
+        ended = asyncio.create_task(self._has_news.wait())
         try:
             await asyncio.wait({woken, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -285,7 +347,7 @@ class FastLane:
 
     def _end(self, end: End) -> None:
         self._ends.append(end)
-        self._has_ends.set()
+        self._has_news.set()
 
     async def _give_back(self) -> None:
         running = list(self._running.values())

@@ -11,7 +11,7 @@ from app.billing import Quote, to_micro
 from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE
 from app.orchestration import Jobs, Submitted, store
-from app.orchestration.lane import FastLane
+from app.orchestration.lane import FastLane, Want
 from app.orchestration.types import End, Lease
 from app.orchestration.workflow.running import store as steps
 from app.orchestration.workflow.running.records import Park
@@ -129,7 +129,7 @@ async def test_a_lane_that_fails_begins_again(
 ) -> None:
     sound, failures = FastLane._wanted, [ValueError("a fault")]
 
-    def wanted(self: FastLane) -> tuple[int, Sequence[UUID] | None]:
+    def wanted(self: FastLane) -> Want:
         if failures:
             raise failures.pop()
         return sound(self)

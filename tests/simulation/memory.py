@@ -220,7 +220,7 @@ class MemoryUnit(UnitOfWork):
     """An open transaction; the store's functions reach the tables through it."""
 
     def __init__(self, memory: Memory, principal: Principal, reach: Callable[[], Any]) -> None:
-        super().__init__(None, principal)  # type: ignore[arg-type]
+        super().__init__(None, principal, ("", ()))  # type: ignore[arg-type]
         self.memory = memory
         self.now = memory.clock()
         self._reach = reach
