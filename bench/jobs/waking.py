@@ -66,5 +66,6 @@ async def _spans(rig: Rig, marks: list[tuple[UUID, float, float]]) -> dict[str, 
     return {
         **spread_ms([starts[job_id] - before for job_id, before, _ in marks], "wake_"),
         **spread_ms([after - before for _, before, after in marks], "wake_submit_"),
+        **spread_ms([starts[job_id] - after for job_id, _, after in marks], "wake_after_"),
         "wake_samples": len(marks),
     }
