@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -37,6 +39,7 @@ class Wakeups:
         self._dsn = dsn
         # Weak: a ticket that nobody holds any more is gone, and topics are without number.
         self._tickets: dict[str, WeakSet[Ticket]] = {}
+        self._observers: list[Callable[[str], None]] = []
         self._sweep_at = _SWEEP
         self._pending: set[str] = set()
         self._dirty = asyncio.Event()
@@ -72,7 +75,17 @@ class Wakeups:
     @property
     def has_followers(self) -> bool:
         """Whether anybody here may wait for a topic of one thing (`kind:id`), such as a job's."""
-        return any(":" in topic and known for topic, known in self._tickets.items())
+        return bool(self._observers) or any(
+            ":" in topic and known for topic, known in self._tickets.items()
+        )
+
+    def observe(self, observer: Callable[[str], None]) -> Callable[[], None]:
+        """Call `observer` with every topic woken from now on; what is returned ends that.
+
+        It is called in the middle of other work: it must be quick and must not raise.
+        """
+        self._observers.append(observer)
+        return partial(self._observers.remove, observer)
 
     def ticket(self, *topics: str) -> Ticket:
         """Take one before reading the state; it notes every wake-up of the topics from now on."""
@@ -110,6 +123,8 @@ class Wakeups:
     def _wake_local(self, topic: str) -> None:
         for ticket in self._tickets.pop(topic, ()):
             ticket.event.set()
+        for observer in tuple(self._observers):
+            observer(topic)
 
     async def _forever(self, step: Any) -> None:
         while True:

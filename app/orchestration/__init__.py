@@ -3,7 +3,7 @@
 from app.orchestration.context import RunContext
 from app.orchestration.dispatch import Dispatcher, make_dispatcher
 from app.orchestration.intake import Intake
-from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle
+from app.orchestration.lifecycle import JOBS_TOPIC, Lifecycle, job_topic, user_topic
 from app.orchestration.limits import (
     Admission,
     JobLimits,
@@ -40,6 +40,7 @@ from app.orchestration.types import (
     JobView,
     Lease,
     Outcome,
+    Standing,
     Submitted,
 )
 from app.orchestration.usage import audit, living_jobs
@@ -117,6 +118,7 @@ __all__ = [
     "Scheduler",
     "Schedules",
     "Sender",
+    "Standing",
     "StepCharges",
     "StepPage",
     "StepResult",
@@ -130,6 +132,7 @@ __all__ = [
     "audit",
     "check_workflow",
     "definition_schema",
+    "job_topic",
     "keep_for_fork",
     "keep_for_replay",
     "living_jobs",
@@ -142,5 +145,6 @@ __all__ = [
     "targets_again",
     "targets_of",
     "unpaid_of",
+    "user_topic",
     "workflow_job",
 ]

@@ -41,6 +41,11 @@ def job_topic(job_id: UUID) -> str:
     return f"job:{job_id}"
 
 
+def user_topic(user_id: UUID) -> str:
+    """The wake-up topic of a user's list of jobs: one was queued or has ended."""
+    return f"user:{user_id}"
+
+
 def _newest(ends: Sequence[End]) -> Sequence[End]:
     """One end a job: a batch may hold that of a lost lease beside that of the lease after it."""
     newest: dict[UUID, End] = {}
@@ -122,6 +127,8 @@ class Lifecycle:
         if not is_local or self._wakeups.has_followers:
             for end in held:
                 self._tell(uow, end.lease.job_id, is_local=is_local)
+        for user_id in {end.lease.job.user_id for end in held}:
+            uow.after_commit(partial(self._wakeups.wake, user_topic(user_id)))
         return done
 
     async def _pass_on(self, uow: UnitOfWork, ended: Sequence[Ended], held: list[End]) -> None:

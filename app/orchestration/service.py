@@ -15,10 +15,24 @@ from app.orchestration import store
 from app.orchestration.admission import Admission, OpenAdmission
 from app.orchestration.draft import Draft
 from app.orchestration.floor import Floor
-from app.orchestration.lifecycle import CANCELS_TOPIC, DUE_TOPIC, Lifecycle, job_topic, jobs_topic
+from app.orchestration.lifecycle import (
+    CANCELS_TOPIC,
+    DUE_TOPIC,
+    Lifecycle,
+    job_topic,
+    jobs_topic,
+    user_topic,
+)
 from app.orchestration.records import store as records
 from app.orchestration.states import TERMINAL_EVENTS
-from app.orchestration.types import JobEvent, JobRequest, JobView, Lease, Submitted
+from app.orchestration.types import (
+    JobEvent,
+    JobRequest,
+    JobView,
+    Lease,
+    Standing,
+    Submitted,
+)
 from app.orchestration.usage import open_accounts
 
 _ENDS = frozenset(TERMINAL_EVENTS.values())
@@ -81,6 +95,8 @@ class Jobs:
             uow.after_commit(lambda: self._wakeups.wake(DUE_TOPIC))
         for kind in {request.kind for _, request in rows}:
             uow.after_commit(partial(self._wakeups.wake, jobs_topic(kind)))
+        for user_id in {request.user_id for _, request in rows}:
+            uow.after_commit(partial(self._wakeups.wake, user_topic(user_id)))
 
     async def _queue(self, uow: UnitOfWork, rows: list[tuple[UUID, JobRequest]]) -> datetime:
         """Insert jobs; each kind has a head, and so a floor, of its own."""
@@ -150,6 +166,10 @@ class Jobs:
         """A page of the trace, in order, at most 1,000 lines; `not_found` if not the user's."""
         await self.get(uow, job_id)
         return await records.events(uow, job_id, after_seq, max(1, min(limit, 1000)))
+
+    async def standings(self, uow: UnitOfWork, job_ids: Sequence[UUID]) -> Sequence[Standing]:
+        """How far jobs are, those left out that the principal may not see."""
+        return await records.standings(uow, job_ids)
 
     async def follow(
         self, principal: Principal, job_id: UUID, after_seq: int = 0

@@ -57,6 +57,15 @@ class JobView(NamedTuple):
         return self.status in TERMINAL
 
 
+class Standing(NamedTuple):
+    """How far a job is: the number of its trace's last line, and whether that ends it."""
+
+    job_id: UUID
+    user_id: UUID
+    seq: int
+    is_over: bool
+
+
 class Submitted(NamedTuple):
     """A queued job, and whether this request made it (else its idempotency key did before)."""
 

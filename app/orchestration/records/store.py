@@ -9,7 +9,7 @@ import orjson
 from psycopg.types.json import Jsonb
 
 from app.kernel.uow import UnitOfWork
-from app.orchestration.types import JobEvent, JobView
+from app.orchestration.types import JobEvent, JobView, Standing
 
 _VIEW = """
 select job_id, user_id, project_id, kind, status, workflow_definition as definition, price_micro,
@@ -41,6 +41,14 @@ from app.jobs, lateral (
   select coalesce(max(seq), 1) as last from app.job_lines where job_id = :job) as stored
 where job_id = :job and end_time is not null and last + 1 > :after
 order by seq limit :limit
+"""
+
+_STANDINGS = """
+select j.job_id, j.user_id,
+  coalesce((select max(l.seq) from app.job_lines l where l.job_id = j.job_id), 1)
+    + (j.end_time is not null)::int as seq,
+  j.end_time is not null as is_over
+from app.processing_jobs j where j.job_id = any($1::uuid[])
 """
 
 _APPEND = """
@@ -157,6 +165,11 @@ async def events(uow: UnitOfWork, job_id: UUID, after_seq: int, limit: int) -> l
     """A page of a job's trace, in order; the caller has made sure whose job it is."""
     rows = await uow.execute(_TRACE, {"job": job_id, "after": after_seq, "limit": limit})
     return [JobEvent(job_id, r.seq, r.kind, r.data, r.created_at) for r in rows]
+
+
+async def standings(uow: UnitOfWork, job_ids: Sequence[UUID]) -> list[Standing]:
+    """How far those of the jobs are that the reader may see."""
+    return [Standing(*row) for row in await uow.fetch(_STANDINGS, list(job_ids))]
 
 
 async def copy_steps(
