@@ -24,6 +24,7 @@ class Code(StrEnum):
     PAYLOAD_TOO_LARGE = "payload_too_large"
     CONFIG_INVALID = "config_invalid"
     NOT_READY = "not_ready"
+    ISSUER_UNAVAILABLE = "issuer_unavailable"
 
     HUB_UNAVAILABLE = "hub_unavailable"
     HUB_DISK_FULL = "hub_disk_full"
@@ -53,6 +54,14 @@ class Code(StrEnum):
     TOOL_OUTPUT_TOO_LARGE = "tool_output_too_large"
     TOOL_PROTOCOL_ERROR = "tool_protocol_error"
     TOOL_FAILED = "tool_failed"
+    TOOL_DEFINITION_REFUSED = "tool_definition_refused"
+
+    SECRET_MISSING = "secret_missing"
+    SECRET_REFUSED = "secret_refused"
+    SECRET_UNREADABLE = "secret_unreadable"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    CONNECTION_REQUIRED = "connection_required"
+    OAUTH_FAILED = "oauth_failed"
 
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"
     SANDBOX_REQUIREMENT_UNKNOWN = "sandbox_requirement_unknown"
@@ -100,6 +109,9 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.PAYLOAD_TOO_LARGE: _info(413, "The request is larger than the server accepts."),
     Code.CONFIG_INVALID: _info(500, "A setting or `mcp_config.yaml` has a mistake."),
     Code.NOT_READY: _info(503, "The process is still starting.", retry=True),
+    Code.ISSUER_UNAVAILABLE: _info(
+        503, "The keys that verify access tokens cannot be fetched.", retry=True
+    ),
     Code.HUB_UNAVAILABLE: _info(503, "The database cannot be reached or started.", retry=True),
     Code.HUB_DISK_FULL: _info(507, "The disk that holds the database is full.", retry=True),
     Code.HUB_NOT_WRITABLE: _info(503, "The home folder cannot be written."),
@@ -125,11 +137,18 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.TOOL_OUTPUT_TOO_LARGE: _info(502, "The tool's answer is larger than allowed."),
     Code.TOOL_PROTOCOL_ERROR: _info(502, "The tool's server does not speak MCP as it must."),
     Code.TOOL_FAILED: _info(422, "The tool reported an error of its own."),
+    Code.TOOL_DEFINITION_REFUSED: _info(422, "The scan of a tool's definition found something."),
+    Code.SECRET_MISSING: _info(409, "The tool's server needs a secret that is not set."),
+    Code.SECRET_REFUSED: _info(409, "The tool's server turned down the secret it was sent."),
+    Code.SECRET_UNREADABLE: _info(409, "A stored secret, or the key it is under, was changed."),
+    Code.KEYS_UNAVAILABLE: _info(503, "The keys of secrets cannot be reached.", retry=True),
+    Code.CONNECTION_REQUIRED: _info(409, "The tool's server needs your account to be connected."),
+    Code.OAUTH_FAILED: _info(502, "An authorization server refuses or misbehaves.", retry=True),
     Code.SANDBOX_UNAVAILABLE: _info(503, "Code cannot be isolated here; `uaol doctor` says why."),
     Code.SANDBOX_REQUIREMENT_UNKNOWN: _info(422, "A required package is not installed here."),
     Code.SANDBOX_FAILED: _info(502, "The sandbox itself failed; nothing is charged.", retry=True),
     Code.STORAGE_FULL: _info(507, "The disk that holds the files is full.", retry=True),
-    Code.LINK_INVALID: _info(403, "The download link is wrong or has expired."),
+    Code.LINK_INVALID: _info(403, "The link or step is wrong, used up or has expired."),
     Code.EMPTY_FILE: _info(422, "The file is empty."),
     Code.FILE_TOO_LARGE: _info(413, "The file, or what it unpacks to, is larger than allowed."),
     Code.NOT_A_SEQUENCE: _info(422, "The file is not GenBank, EMBL, FASTA or 2bit."),

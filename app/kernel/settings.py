@@ -5,6 +5,7 @@ Every field is documented in `docs/reference/settings.md`; a test refuses one th
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,10 +39,72 @@ class Settings(BaseSettings):
         default_factory=list, description="Browser origins allowed to call (JSON list)."
     )
 
+    jwt_issuer: str | None = Field(
+        None, description="Issuer of the JWTs accepted beside API keys; without it there are none."
+    )
+    jwt_audience: str | None = Field(
+        None, description="Audience that a JWT must name, if not the public URL with `/mcp`."
+    )
+    jwt_jwks_url: str | None = Field(
+        None, description="The issuer's key set, for RS256 and ES256 (https)."
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="Secret shared with the issuer, for HS256; 32 bytes or more."
+    )
+    jwt_leeway: float = Field(
+        30.0, ge=0, le=300, description="Seconds by which the issuer's clock may differ."
+    )
+    jwt_default_scopes: list[str] = Field(
+        default_factory=list, description="Scopes of a JWT that names none (JSON list)."
+    )
+    jwt_sign_up: bool = Field(
+        False,
+        description="Make an account at the first visit of a JWT's subject whose e-mail address"
+        " the issuer verified, or link the account of that address.",
+    )
+    jwt_allow_private: bool = Field(
+        False,
+        description="Let the key set's URL use plain http and an address that is not public; for"
+        " development and tests only.",
+    )
+    authorization_servers: list[str] = Field(
+        default_factory=list,
+        description="Authorization servers that MCP clients are told of, if not the issuer (JSON"
+        " list).",
+    )
+
+    mcp_legacy_sessions: Literal["sticky", "stateless"] = Field(
+        "sticky",
+        description="Sessions of MCP clients before 2026-07-28. `sticky`: one process holds each,"
+        " route by Mcp-Session-Id. `stateless`: any process answers, without streams of the server"
+        " and without `/sse`.",
+    )
+    mcp_streams: int = Field(
+        20_000, ge=1, description="WebSockets and SSE streams that one process holds."
+    )
+    mcp_streams_per_user: int = Field(100, ge=1, description="Of these, one user's.")
+    mcp_stream_calls: int = Field(64, ge=1, description="Requests under way on one WebSocket.")
+    mcp_stream_seconds: float = Field(
+        43_200.0, ge=0, description="Longest life of a WebSocket or SSE stream."
+    )
+
     mcp_config: Path = Field(Path("mcp_config.yaml"), description="The tool servers' config file.")
+    mcp_page_size: int = Field(
+        1000, ge=1, le=10_000, description="Tools, prompts or templates on one page of an MCP list."
+    )
     upload_limit: int = Field(256 * 2**20, description="Largest upload in bytes.")
     request_limit: int = Field(16 * 2**20, description="Largest JSON request in bytes.")
     link_ttl: int = Field(900, description="Seconds a signed download link is valid.")
+
+    request_state_keys: SecretStr | None = Field(
+        None,
+        description="Secrets that seal `requestState` of MCP, with commas between, the first for new"
+        " ones. Without them a key file in the home folder.",
+    )
+    listen_streams: int = Field(20_000, description="Open MCP subscriptions of one process.")
+    listen_streams_per_user: int = Field(
+        1_000, description="Open MCP subscriptions of one user in one process."
+    )
 
     worker_concurrency: int = Field(4, description="Jobs one worker runs at once.")
     lane_capacity: int = Field(1000, description="Single-tool jobs one worker holds at once.")
@@ -81,6 +144,22 @@ class Settings(BaseSettings):
         description="Let webhooks use plain http and addresses that are not public; for"
         " development and tests only.",
     )
+
+    servers_allow_private: bool = Field(
+        False,
+        description="Let registered servers use plain http and addresses that are not public; for"
+        " development and tests only.",
+    )
+
+    vault_keys: str = Field(
+        "local", description="Where the keys of secrets are: `local`, `hashicorp` or `aws`."
+    )
+    vault_key: str = Field(
+        "uaol", description="Name of the key: in Vault's transit engine, or the alias in AWS KMS."
+    )
+    vault_address: str | None = Field(None, description="URL of HashiCorp Vault.")
+    vault_token: SecretStr | None = Field(None, description="Token for HashiCorp Vault.")
+    vault_region: str | None = Field(None, description="Region of AWS KMS, if not boto3's own.")
 
     demo_credits: int = Field(100, description="Credits granted to the local demo user.")
     log_level: str = Field("INFO", description="Level of the JSON log on standard error.")

@@ -12,6 +12,7 @@ import orjson
 
 from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
+from app.kernel.scrub import injected
 
 __all__ = ["JsonFormatter", "Metrics", "configure_logging", "request_id", "scrub"]
 
@@ -38,7 +39,8 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def scrub(text: str) -> str:
-    """`text` with API keys, bearer tokens, passwords and link signatures hidden."""
+    """`text` with API keys, bearer tokens, passwords, signatures and injected secrets hidden."""
+    text = injected.text(text)
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     # File names can hold bytes that are not UTF-8; a log line cannot.
