@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Table, insert
 
 from app.agents.tables import AgentRunRow
-from app.auth.tables import ApiKeyRow, ProjectRow, UserRow
+from app.auth.tables import ApiKeyRow, McpTicketRow, ProjectRow, UserIdentityRow, UserRow
+from app.billing.blocks.tables import CallChargeRow
 from app.billing.tables import (
     HoldRow,
     PricingPlanRow,
@@ -41,6 +42,7 @@ from app.orchestration.webhooks.tables import (
 )
 from app.orchestration.workflow.library.tables import WorkflowDefinitionRow
 from app.orchestration.workflow.tables import JobStepRow, JobWaitRow
+from app.registry.servers.tables import McpServer, McpServerVersion, RegistryNotice
 from app.registry.tables import McpTool, ToolVersion
 from app.storage.tables import FileRow
 
@@ -68,6 +70,20 @@ def _api_key(user_id: UUID) -> Values:
     }
 
 
+def _identity(user_id: UUID) -> Values:
+    return {"issuer": "https://login.example", "subject": uuid4().hex, "user_id": user_id}
+
+
+def _ticket(user_id: UUID) -> Values:
+    return {
+        "ticket_hash": uuid4().bytes * 2,
+        "user_id": user_id,
+        "scopes": ["jobs"],
+        "client": "key",
+        "expires_at": _NOON,
+    }
+
+
 def _wallet(user_id: UUID) -> Values:
     return {"user_id": user_id, "available_micro": 5_000_000, "granted_micro": 5_000_000}
 
@@ -84,6 +100,10 @@ def _settlement(user_id: UUID) -> Values:
         "captured_micro": 2_000_000,
         "released_micro": 0,
     }
+
+
+def _call_charge(user_id: UUID) -> Values:
+    return {"call_id": uuid4(), "hold_id": uuid4(), "user_id": user_id, "amount_micro": 10_000}
 
 
 def _transfer(user_id: UUID) -> Values:
@@ -159,6 +179,33 @@ def _tool(_user_id: UUID) -> Values:
 
 def _tool_version(_user_id: UUID) -> Values:
     return {"version": 1, "sha256": "0" * 64, "definition": {"name": "tool"}}
+
+
+def _server(user_id: UUID) -> Values:
+    slug = f"s{uuid4().hex[:20]}"
+    return {
+        "server_id": uuid4(),
+        "user_id": user_id,
+        "slug": slug,
+        "name": f"org.example/{slug}",
+        "offer": {"price_micro": 0, "timeout_s": None, "calls_per_minute": None, "tools": {}},
+        "latest_version": 1,
+    }
+
+
+def _server_version(user_id: UUID) -> Values:
+    return {"number": 1, "user_id": user_id, "version": "1.0.0", "document": {}, "address": {}}
+
+
+def _notice(user_id: UUID) -> Values:
+    return {
+        "notice_id": uuid4(),
+        "user_id": user_id,
+        "slug": "lab",
+        "kind": "registry.server_approved",
+        "subject": "lab",
+        "details": {},
+    }
 
 
 def _job(user_id: UUID) -> Values:
@@ -341,19 +388,25 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     JobScheduleRow: _schedule,
     JobStepRow: _step,
     JobWaitRow: _wait,
+    McpTicketRow: _ticket,
+    McpServer: _server,
+    McpServerVersion: _server_version,
     McpTool: _tool,
     OutboxRow: _outbox,
     PricingPlanRow: _pricing_plan,
     ProcessingJobRow: _job,
     ProjectRow: _project,
     QueuePauseRow: _queue_pause,
+    RegistryNotice: _notice,
     ScheduleMomentRow: _moment,
     SettlementRow: _settlement,
+    CallChargeRow: _call_charge,
     ToolVersion: _tool_version,
     TransferRow: _transfer,
     UsageAccountRow: _usage_account,
     UsageEventRow: _usage_event,
     UsageRateRow: _usage_rate,
+    UserIdentityRow: _identity,
     UserRow: _user,
     WalletRow: _wallet,
     WebhookDeliveryRow: _delivery,

@@ -1,17 +1,22 @@
-"""Users, projects and API keys."""
+"""Users, projects, and the credentials that name them: keys, tokens, tickets."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from app.auth import secrets, store
+from app.auth import secrets, store, tickets
 from app.auth.cache import CredentialCache
+from app.auth.claims import Claims
+from app.auth.identities import Identities
+from app.auth.jwt import TokenVerifier
+from app.auth.tickets import IssuedTicket
 from app.auth.types import (
     TIERS,
     USER_CREATED,
     ApiKey,
     Credential,
+    Entrant,
     IssuedKey,
     Project,
     Tier,
@@ -31,9 +36,13 @@ _NAME_LENGTH = 100
 class Auth:
     """Who may act. Writing needs the platform's unit of work (`principal.elevated()`)."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, tokens: TokenVerifier | None = None, *, is_sign_up_open: bool = False
+    ) -> None:
+        """Without `tokens` only keys count; `is_sign_up_open` makes accounts at first visits."""
         self._clock = clock
         self._cache = CredentialCache(clock)
+        self._identities = Identities(clock, tokens, self._visitor if is_sign_up_open else None)
         self._used: dict[UUID, datetime] = {}
 
     async def ensure_user(self, uow: UnitOfWork, email: str, tier: Tier = "Free") -> User:
@@ -138,6 +147,53 @@ class Auth:
         # Only at the commit: this transaction may be the one that made a key.
         uow.after_commit(keep)
         return [self._verdict(rows.get(hashes.get(secret, b""))) for secret in given]
+
+    def is_token(self, text: str) -> bool:
+        """Whether `text` is to be taken as a JWT here."""
+        return self._identities.is_token(text)
+
+    def recall_token(self, token: str) -> Entrant | None:
+        """Whom a token let in within the last minute, unless it has expired since."""
+        return self._identities.recall(token)
+
+    async def verify(self, token: str) -> Claims:
+        """What a token claims, without a database: `unauthenticated` if it is not believed."""
+        return await self._identities.verify(token)
+
+    async def sign_in(self, uow: UnitOfWork, token: str, claims: Claims) -> Entrant:
+        """Whom a verified token lets in, under the platform's unit of work.
+
+        Raises `forbidden` if its subject has no account here.
+        """
+        return await self._identities.sign_in(uow, token, claims)
+
+    async def lapsed(self, uow: UnitOfWork, key_ids: Collection[UUID]) -> set[UUID]:
+        """Those of the keys that let nobody in any more."""
+        return await store.lapsed(uow, key_ids)
+
+    async def issue_ticket(self, uow: UnitOfWork, entrant: Entrant) -> IssuedTicket:
+        """A ticket that lets `entrant` in once, within 30 seconds; `rate_limited` beyond 20."""
+        return await tickets.issue(uow, entrant)
+
+    async def redeem_ticket(self, uow: UnitOfWork, ticket: str) -> Entrant:
+        """Whom a ticket lets in, this once. Raises `unauthenticated`, always in the same words."""
+        entrant = await tickets.redeem(uow, ticket)
+        if entrant is None or await self._is_over(uow, entrant):
+            raise AppError(
+                Code.UNAUTHENTICATED,
+                "The ticket is unknown, used or too old.",
+                hint="Ask for a new one with POST /v1/mcp/tickets.",
+            )
+        return entrant
+
+    async def _is_over(self, uow: UnitOfWork, entrant: Entrant) -> bool:
+        if entrant.expires_at is not None and entrant.expires_at <= self._clock.now():
+            return True
+        key_id = entrant.principal.key_id
+        return key_id is not None and bool(await store.lapsed(uow, [key_id]))
+
+    async def _visitor(self, uow: UnitOfWork, email: str) -> UUID:
+        return (await self.ensure_user(uow, email)).user_id
 
     async def record_use(self, uow: UnitOfWork) -> None:
         """Write when keys were used last; called now and then, apart from requests."""

@@ -1,6 +1,6 @@
 """The SQL of auth. Every query a user can cause carries that user's id itself."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -39,6 +39,22 @@ where key_id = :key_id and user_id = :user_id returning key_id
 _CREDENTIALS = """
 select secret_hash, key_id, user_id, project_id, scopes, expires_at from app.api_keys
 where secret_hash = any($1::bytea[]) and revoked_at is null
+"""
+
+_LAPSED = """
+select asked.key_id from unnest($1::uuid[]) as asked(key_id) where not exists (
+  select from app.api_keys k where k.key_id = asked.key_id and k.revoked_at is null
+    and (k.expires_at is null or k.expires_at > now()))
+"""
+_IDENTITY = "select user_id from app.user_identity where issuer = $1 and subject = $2"
+_USER_EXISTS = "select user_id from app.users where user_id = $1"
+# Two first visits at once: the one that came first counts.
+_LINK = """
+with made as (
+  insert into app.user_identity (issuer, subject, user_id) values ($1, $2, $3)
+  on conflict (issuer, subject) do nothing returning user_id)
+select user_id from made union all
+select user_id from app.user_identity where issuer = $1 and subject = $2 limit 1
 """
 
 # Once an hour at most: the column tells people which keys are dead, it is no access log.
@@ -117,3 +133,24 @@ async def mark_used(uow: UnitOfWork, uses: Sequence[tuple[UUID, datetime]]) -> N
     """Write when keys were used last, at most once an hour each."""
     ids, times = [key_id for key_id, _ in uses], [at for _, at in uses]
     await uow.execute(_MARK_USED, {"ids": ids, "times": times})
+
+
+async def lapsed(uow: UnitOfWork, key_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the keys that are unknown, revoked or expired."""
+    return {key_id for (key_id,) in await uow.fetch(_LAPSED, list(key_ids))}
+
+
+async def user_of(uow: UnitOfWork, issuer: str, subject: str) -> UUID | None:
+    """The user who is known by that name at an issuer."""
+    return next((user_id for (user_id,) in await uow.fetch(_IDENTITY, issuer, subject)), None)
+
+
+async def has_user(uow: UnitOfWork, user_id: UUID) -> bool:
+    """Whether there is such a user."""
+    return bool(await uow.fetch(_USER_EXISTS, user_id))
+
+
+async def link(uow: UnitOfWork, issuer: str, subject: str, user_id: UUID) -> UUID | None:
+    """Make a user known by a name at an issuer; the user who is, or None if one comes just now."""
+    rows = await uow.fetch(_LINK, issuer, subject, user_id)
+    return next((linked for (linked,) in rows), None)

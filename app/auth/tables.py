@@ -1,4 +1,4 @@
-"""Users, their projects and their API keys. Users read their own rows; the platform writes them."""
+"""Users, their projects and credentials. Users read their own rows; the platform writes them."""
 
 from datetime import datetime
 from uuid import UUID
@@ -16,7 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kernel.rls import Base, own_rows
+from app.kernel.rls import Base, own_rows, service_only
 
 _NOW = text("now()")
 
@@ -73,3 +73,38 @@ class ApiKeyRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class UserIdentityRow(Base):
+    """Who a user is at an issuer of tokens."""
+
+    __tablename__ = "user_identity"
+    __policy__ = own_rows()
+    __table_args__ = (Index(None, "user_id"),)
+
+    issuer: Mapped[str] = mapped_column(Text, primary_key=True)
+    subject: Mapped[str] = mapped_column(Text, primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(UserRow.user_id))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=_NOW)
+
+
+class McpTicketRow(Base):
+    """A one-time ticket for a WebSocket: its hash, whom it lets in, how long. Gone when used."""
+
+    __tablename__ = "mcp_ticket"
+    __policy__ = service_only()
+    __table_args__ = (
+        CheckConstraint("octet_length(ticket_hash) = 32", name="hash_length"),
+        Index(None, "user_id", "expires_at"),
+        Index(None, "expires_at"),
+    )
+
+    ticket_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(UserRow.user_id))
+    project_id: Mapped[UUID | None] = mapped_column()
+    key_id: Mapped[UUID | None] = mapped_column()
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    client: Mapped[str] = mapped_column(Text)
+    issuer: Mapped[str | None] = mapped_column(Text)
+    valid_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -5,9 +5,12 @@ from datetime import datetime
 from typing import Literal, get_args
 from uuid import UUID
 
+from app.kernel.principal import Principal
+
 Tier = Literal["Free", "Pro", "Enterprise"]
 TIERS: tuple[str, ...] = get_args(Tier)
 USER_CREATED = "auth.user_created"
+IDENTITY_LINKED = "auth.identity_linked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,19 @@ class IssuedKey:
 
     secret: str = field(repr=False)
     key: ApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """Whom a credential lets in. `client` is the API key's id, or the OAuth client's.
+
+    `expires_at` is a token's; a key's end is asked for, because it can be revoked.
+    """
+
+    principal: Principal
+    client: str
+    issuer: str | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
