@@ -35,5 +35,6 @@ def create_app(services: Services) -> FastAPI:
         lifespan=lifespan,
     )
     http.install(app, operations)
-    app.router.routes.append(gateway.route)
+    app.state.gateway = gateway
+    app.router.routes.extend(gateway.routes)
     return app

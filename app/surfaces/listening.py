@@ -60,6 +60,9 @@ async def listening(app: FastAPI, settings: Settings, sock: socket.socket) -> As
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
         proxy_headers=settings.public_url is not None,
+        ws_max_size=settings.request_limit,
+        # Ten thousand idle sockets would each keep a compressor.
+        ws_per_message_deflate=False,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http-server")

@@ -17,6 +17,8 @@ from app.surfaces.problems import problem, unexpected
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER = "x-request-id"
+# Their routes are not the framework's, which leave their template in the scope.
+_MCP = frozenset({"/mcp", "/sse", "/messages/"})
 
 
 class Observed:
@@ -61,8 +63,8 @@ def _identity(scope: Scope) -> str:
 
 
 def _route(scope: Scope) -> str:
-    if scope.get("path") == "/mcp":
-        return "/mcp"
+    if (path := scope.get("path")) in _MCP:
+        return str(path)
     route = scope.get("route")
     return str(getattr(route, "path", "unmatched"))
 
