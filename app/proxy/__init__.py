@@ -3,6 +3,7 @@
 from app.proxy.backends import BuiltinTool, ToolBackend
 from app.proxy.run_python import sandbox_tool
 from app.proxy.service import ToolProxy
+from app.proxy.telling import teller, telling
 from app.proxy.types import (
     FileResolver,
     Listing,
@@ -27,4 +28,6 @@ __all__ = [
     "ToolResult",
     "Usage",
     "sandbox_tool",
+    "teller",
+    "telling",
 ]

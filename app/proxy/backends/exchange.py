@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from app.kernel.errors import AppError
 from app.proxy.backends.base import Link
 from app.proxy.faults import protocol_error
+from app.proxy.telling import teller
 from app.proxy.types import RawResult
 
 _WIDTH = 2000
@@ -46,7 +47,9 @@ async def _send(client: Client, name: str, arguments: dict[str, Any]) -> mcp_typ
     params = mcp_types.CallToolRequestParams(name=name, arguments=arguments)
     # Not `Client.call_tool`: it would check the answer a second time, 50 times slower.
     return await client.session.send_request(
-        mcp_types.CallToolRequest(params=params), mcp_types.CallToolResult
+        mcp_types.CallToolRequest(params=params),
+        mcp_types.CallToolResult,
+        progress_callback=teller(),
     )
 
 
