@@ -13,6 +13,7 @@ def _metadata() -> MetaData:
     """The declared tables of every module; only a new revision needs them, an upgrade does not."""
     import app.agents.tables
     import app.auth.tables
+    import app.billing.blocks.tables
     import app.billing.tables
     import app.billing.usage.tables
     import app.kernel.tables
@@ -22,8 +23,11 @@ def _metadata() -> MetaData:
     import app.orchestration.webhooks.tables
     import app.orchestration.workflow.library.tables
     import app.orchestration.workflow.tables
+    import app.proxy.oauth.tables
+    import app.registry.servers.tables
     import app.registry.tables
-    import app.storage.tables  # noqa: F401
+    import app.storage.tables
+    import app.vault.tables  # noqa: F401
 
     return Base.metadata
 

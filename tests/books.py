@@ -86,8 +86,17 @@ from app.processing_jobs j left join app.job_queue q using (job_id)
 where (j.end_time is null) <> (q.job_id is not null)
 """
 
+_CHARGES = """
+select 'a lease is not the sum of its charges', coalesce(c.hold_id, s.hold_id)::text
+from (select hold_id, sum(amount_micro) as total, count(distinct user_id) as users
+      from app.call_charge group by 1) as c
+left join app.settlement s using (hold_id)
+where s.captured_micro is distinct from c.total or c.users <> 1
+"""
+
 _ALL = " union all ".join(
-    f"({query})" for query in (_DOUBLE, _WALLETS, _SPLIT, _STRAYS, _UNHELD, _ACCOUNTS, _JOBS)
+    f"({query})"
+    for query in (_DOUBLE, _WALLETS, _SPLIT, _STRAYS, _UNHELD, _ACCOUNTS, _CHARGES, _JOBS)
 )
 
 _ANY = "select " + " or ".join(

@@ -1,5 +1,6 @@
 """Billing: prices, quotes and the ledger of credits. All amounts are integer micro-credits."""
 
+from app.billing.blocks import Blocks, Promise, Terms
 from app.billing.books import Discrepancy
 from app.billing.service import Billing
 from app.billing.types import (
@@ -20,13 +21,16 @@ __all__ = [
     "MICRO",
     "Account",
     "Billing",
+    "Blocks",
     "Discrepancy",
     "Hold",
     "Price",
     "PriceKind",
+    "Promise",
     "Quote",
     "Settlement",
     "Tariff",
+    "Terms",
     "Usage",
     "UsageQuote",
     "UsageRate",

@@ -48,6 +48,9 @@ PUBLISHED = {
         "status": TEXT,
     },
     "tool_versions": {"tool_id": UUID, "sha256": TEXT, "definition": JSON},
+    "mcp_servers": {"server_id": UUID, "user_id": UUID, "slug": TEXT, "status": TEXT},
+    "mcp_server_versions": {"server_id": UUID, "version": TEXT, "document": JSON},
+    "registry_notice": {"notice_id": UUID, "user_id": UUID, "kind": TEXT},
     "processing_jobs": {
         "job_id": UUID,
         "user_id": UUID,
@@ -76,6 +79,7 @@ PUBLISHED = {
     "workflow_definitions": {"name": TEXT, "version": "integer", "definition": JSON},
     "wallet": {"user_id": UUID, "available_micro": "bigint"},
     "hold": {"hold_id": UUID, "amount_micro": "bigint"},
+    "call_charge": {"call_id": UUID, "hold_id": UUID, "amount_micro": "bigint"},
     "settlement": {"hold_id": UUID, "captured_micro": "bigint"},
     "transfer": {"transfer_id": UUID, "debit": TEXT, "credit": TEXT},
     "pricing_plans": {"plan_id": UUID, "name": TEXT, "amount_micro": "bigint"},
@@ -90,6 +94,7 @@ PUBLISHED = {
 STATES = {
     ("users", "subscription_tier"): {"Free", "Pro", "Enterprise"},
     ("mcp_tools", "status"): {"Pending", "Approved", "Disabled"},
+    ("mcp_servers", "status"): {"Draft", "Pending", "Approved", "Disabled"},
     ("processing_jobs", "status"): {"Queued", "Running", "Success", "Failed", "Retrying"},
 }
 

@@ -37,6 +37,9 @@ moved as (
 topped as (
   select l.job_id, sum(h.amount_micro) as amount
   from app.job_hold l join app.hold h using (hold_id) group by 1),
+charged as (
+  select hold_id, sum(amount_micro) as amount, min(user_id::text)::uuid as user_id
+  from app.call_charge group by 1),
 off as (
   select 'a wallet is not the sum of its rows' as what, w.user_id as subject, w.user_id,
     jsonb_build_object('wallet', to_jsonb(w), 'held', s.open, 'captured', s.captured,
@@ -59,7 +62,12 @@ off as (
     jsonb_build_object('account', a.held_micro, 'first', h.amount_micro, 'topped_up', t.amount)
   from app.usage_account a
     left join app.hold h on h.hold_id = a.job_id left join topped t on t.job_id = a.job_id
-  where a.held_micro is distinct from h.amount_micro + coalesce(t.amount, 0))
+  where a.held_micro is distinct from h.amount_micro + coalesce(t.amount, 0)
+  union all
+  select 'a lease is not the sum of its charges', hold_id, c.user_id,
+    jsonb_build_object('captured', h.captured_micro, 'charges', c.amount)
+  from charged c left join held h using (hold_id)
+  where h.captured_micro is distinct from c.amount)
 select what, subject, user_id, figures from off order by what, subject limit :limit
 """
 
