@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from app.agents import AgentNodes, TaskRunner, Templates
-from app.auth import Auth
+from app.auth import Auth, token_verifier
 from app.billing import Billing
 from app.kernel.clock import SystemClock
 from app.kernel.crypto import key_id, load_or_create_key
@@ -47,8 +47,8 @@ from app.orchestration import (
     living_jobs,
     make_dispatcher,
 )
-from app.proxy import OnListed, ToolProxy, sandbox_tool
-from app.registry import Registry, ServerConfig, ToolDefinition, load_config
+from app.proxy import Follower, OnListed, ToolProxy, sandbox_tool
+from app.registry import Registry, ServerConfig, ToolDefinition, load_config, make_registry
 from app.sandbox import Limits, Sandbox, make_executors
 from app.storage import LocalBlobs, Storage
 from app.surfaces.context import Access
@@ -114,13 +114,13 @@ async def require_current(address: HubAddress) -> None:
     )
 
 
-def reactions(billing: Billing) -> Mapping[str, Handler]:
+def reactions(billing: Billing, registry: Registry) -> Mapping[str, Handler]:
     """What modules do about each other's events."""
 
     async def open_wallet(uow: UnitOfWork, payload: Mapping[str, Any]) -> None:
         await billing.open_wallet(uow, UUID(payload["user_id"]))
 
-    return {"auth.user_created": open_wallet}
+    return {"auth.user_created": open_wallet, **registry.reactions()}
 
 
 def _resolver(database: Database, storage: Storage) -> Callable[[Principal, UUID], Awaitable[Path]]:
@@ -198,7 +198,7 @@ def build(
         address.app_dsn, pool_size=settings.db_pool_size, is_prepared=address.is_embedded
     )
     wakeups = Wakeups(address.app_dsn)
-    billing, registry = Billing(), Registry(default_timeout_s=settings.tool_timeout)
+    billing, registry = Billing(), make_registry(settings, wakeups, metrics)
     storage, sandbox, templates = _storage(settings, clock), _sandbox(settings), Templates()
     proxy = ToolProxy(
         registry=registry,
@@ -219,7 +219,9 @@ def build(
         settings=settings,
         database=database,
         wakeups=wakeups,
-        auth=Auth(clock),
+        auth=Auth(
+            clock, token_verifier(settings, clock), is_sign_up_open=settings.jwt_sign_up
+        ),
         billing=billing,
         registry=registry,
         proxy=proxy,
@@ -272,8 +274,9 @@ def _catalogue(database: Database, registry: Registry, billing: Billing) -> OnLi
 
     async def listed(server: ServerConfig, definitions: Sequence[ToolDefinition]) -> None:
         async with database.begin(SERVICE) as uow:
+            server = await registry.current(uow, server)
             await registry.pin(uow, server, definitions)
-            await registry.refresh(uow)
+            await registry.follow(uow)
             for definition in definitions:
                 price = server.prices.of(definition.name)
                 await billing.publish_price(uow, "tool", definition.full_name, price)
@@ -301,8 +304,8 @@ async def _retire_servers(services: Services) -> None:
 
 
 async def _tend(services: Services) -> None:
-    """Deliver events, fire schedules, release expired holds, record keys' use, see approvals."""
-    relay = Relay(services.database, reactions(services.billing))
+    """Deliver events, fire schedules, release expired holds, record keys' use."""
+    relay = Relay(services.database, reactions(services.billing, services.registry))
     make = ScheduleJobs(services, Access(services.database, services.auth))
     scheduler = Scheduler(services.database, services.jobs, make)
     watch = Watch(services.database, scheduler, services.metrics)
@@ -317,7 +320,6 @@ async def _tend(services: Services) -> None:
             async with services.database.begin(SERVICE) as uow:
                 await services.billing.release_expired(uow, living=living_jobs)
                 await services.auth.record_use(uow)
-                await services.registry.refresh(uow)
             await retention.run_once()
         except AppError as error:
             _log.warning("upkeep interrupted", extra={"reason": error.message})
@@ -358,7 +360,12 @@ async def running(
         await services.proxy.start()
         await _retire_servers(services)
         await _publish_templates(services)
-        tasks = [asyncio.create_task(_tend(services), name="upkeep")]
+        follower = Follower(services.database, services.wakeups, services.registry, services.proxy)
+        await follower.run_once()
+        tasks = [
+            asyncio.create_task(_tend(services), name="upkeep"),
+            asyncio.create_task(follower.run(), name="registry"),
+        ]
         if services.limits is not None:
             keeper = _keeper(services, services.limits)
             tasks.append(asyncio.create_task(keeper.run(), name="limits"))

@@ -42,9 +42,11 @@ from app.orchestration.webhooks.tables import (
 )
 from app.orchestration.workflow.library.tables import WorkflowDefinitionRow
 from app.orchestration.workflow.tables import JobStepRow, JobWaitRow
+from app.proxy.oauth.tables import OAuthConnectionRow, OAuthFlowRow
 from app.registry.servers.tables import McpServer, McpServerVersion, RegistryNotice
 from app.registry.tables import McpTool, ToolVersion
 from app.storage.tables import FileRow
+from app.vault.tables import VaultSealedRow, VaultSecretRow
 
 Values = dict[str, Any]
 
@@ -357,6 +359,44 @@ def _file(user_id: UUID) -> Values:
     }
 
 
+def _vault_secret(user_id: UUID) -> Values:
+    return {
+        "secret_id": uuid4(),
+        "user_id": user_id,
+        "scope": "user",
+        "holder": user_id,
+        "name": f"TOKEN_{uuid4().hex}",
+        "version": 1,
+    }
+
+
+def _vault_sealed(_user_id: UUID) -> Values:
+    return {"version": 1, "kek_id": "local:0", "wrapped": b"w" * 60, "ciphertext": b"c" * 40}
+
+
+def _connection(user_id: UUID) -> Values:
+    return {
+        "user_id": user_id,
+        "server": f"notes-{uuid4().hex}",
+        "origin": "https://notes.example",
+        "issuer": "https://as.example",
+    }
+
+
+def _flow(user_id: UUID) -> Values:
+    return {
+        "flow_id": uuid4(),
+        "user_id": user_id,
+        "server": "notes",
+        "state_hash": uuid4().bytes * 2,
+        "browser_hash": uuid4().bytes * 2,
+        "kek_id": "local:0",
+        "wrapped": b"w" * 60,
+        "ciphertext": b"c" * 40,
+        "expires_at": _NOON,
+    }
+
+
 def _outbox(_user_id: UUID) -> Values:
     return {"event_id": uuid4(), "name": "auth.user_created", "payload": {}}
 
@@ -392,6 +432,8 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     McpServer: _server,
     McpServerVersion: _server_version,
     McpTool: _tool,
+    OAuthConnectionRow: _connection,
+    OAuthFlowRow: _flow,
     OutboxRow: _outbox,
     PricingPlanRow: _pricing_plan,
     ProcessingJobRow: _job,
@@ -408,6 +450,8 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     UsageRateRow: _usage_rate,
     UserIdentityRow: _identity,
     UserRow: _user,
+    VaultSealedRow: _vault_sealed,
+    VaultSecretRow: _vault_secret,
     WalletRow: _wallet,
     WebhookDeliveryRow: _delivery,
     WebhookEndpointRow: _endpoint,

@@ -74,6 +74,7 @@ class _Commands(click.Group):
         "up",
         "task",
         "tools",
+        "servers",
         "jobs",
         "schedules",
         "queue",
@@ -100,6 +101,8 @@ class _Commands(click.Group):
                 from app.cli.task import task as command
             case "tools":
                 from app.cli.tools import tools as command
+            case "servers":
+                from app.cli.servers import servers as command
             case "jobs" | "schedules" | "queue" | "retention":
                 return _of_the_queue(cmd_name)
             case "key":

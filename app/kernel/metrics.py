@@ -1,6 +1,6 @@
 """Prometheus metrics of one process, with labels that cannot grow without bound."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -67,6 +67,7 @@ class Metrics:
         )
         for outcome in ("delivered", "retried", "failed", "disabled"):
             self._deliveries.labels(outcome)
+        self._cache = gauge("cache_hit_ratio", "Look-ups answered from memory, of all", ["cache"])
         self._captured = counter("credits_captured", "Credits captured")
         self._dispatch = gauge("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
         self._dispatch.set(1)
@@ -135,6 +136,10 @@ class Metrics:
     def observe_capture(self, amount_micro: int) -> None:
         """Credits captured, given in micro-credits, shown in credits."""
         self._captured.inc(amount_micro / _MICRO)
+
+    def watch_cache(self, cache: str, ratio: Callable[[], float]) -> None:
+        """Show a cache's share of look-ups that memory answered, asked at each rendering."""
+        self._cache.labels(cache).set_function(ratio)
 
     def observe_health(self, *, is_hub_up: bool, is_sandbox_up: bool) -> None:
         """The state of what the process depends on."""

@@ -1,10 +1,13 @@
 """The proxy: resolves, limits, checks, runs and measures every call of a tool."""
 
-from app.proxy.backends import BuiltinTool, ToolBackend
+from app.proxy.backends import BuiltinTool, Greeting, ToolBackend, raw_result, raw_result_of
+from app.proxy.faults import server_down
+from app.proxy.following import Follower
 from app.proxy.run_python import sandbox_tool
 from app.proxy.service import ToolProxy
 from app.proxy.telling import teller, telling
 from app.proxy.types import (
+    Carrier,
     FileResolver,
     Listing,
     OnListed,
@@ -14,20 +17,48 @@ from app.proxy.types import (
     ToolResult,
     Usage,
 )
+from app.proxy.upstream import Upstream
+from app.proxy.wire import (
+    Event,
+    Parts,
+    Reply,
+    cut,
+    join_params,
+    make_notification,
+    make_request,
+    make_response,
+    split_params,
+)
 
 __all__ = [
     "BuiltinTool",
+    "Carrier",
+    "Event",
     "FileResolver",
+    "Follower",
+    "Greeting",
     "Listing",
     "OnListed",
+    "Parts",
     "RawResult",
+    "Reply",
     "ServerHealth",
     "ToolBackend",
     "ToolCall",
     "ToolProxy",
     "ToolResult",
+    "Upstream",
     "Usage",
+    "cut",
+    "join_params",
+    "make_notification",
+    "make_request",
+    "make_response",
+    "raw_result",
+    "raw_result_of",
     "sandbox_tool",
+    "server_down",
+    "split_params",
     "teller",
     "telling",
 ]

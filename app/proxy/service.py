@@ -15,13 +15,19 @@ from app.proxy.backends import (
     BuiltinBackend,
     BuiltinTool,
     HttpPool,
+    IsolatedBackend,
     RemoteConnector,
     StdioConnector,
     SupervisedBackend,
     ToolBackend,
+    target_of,
 )
+from app.proxy.breaker import Breakers
+from app.proxy.credentials import Credentials
 from app.proxy.faults import server_down
 from app.proxy.files import FileArguments
+from app.proxy.fleet import Fleet, inspect
+from app.proxy.guarded import GuardedPool
 from app.proxy.results import error_of, measure, size_of, structured_of
 from app.proxy.schemas import Schemas
 from app.proxy.types import (
@@ -34,7 +40,9 @@ from app.proxy.types import (
     ToolResult,
     Usage,
 )
-from app.registry import Registry, ServerConfig, Tool
+from app.proxy.upstream import Upstream
+from app.proxy.wire import HttpWire, Target
+from app.registry import Registry, ServerConfig, Tool, ToolDefinition
 
 
 class ToolProxy:
@@ -56,20 +64,26 @@ class ToolProxy:
         servers: Sequence[ServerConfig] = (),
         on_listed: OnListed | None = None,
         metrics: Metrics | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
-        self._registry, self._limiter = registry, limiter
+        self._registry, self.limiter = registry, limiter
         self._settings, self._clock = settings, clock
         self._metrics = metrics or Metrics()
         self._files = FileArguments(resolve_file)
         self._schemas = Schemas()
         self._on_listed = on_listed
         self._pool = HttpPool()
+        self._guarded = GuardedPool(allow_private=settings.servers_allow_private)
+        self.wire, self.credentials = HttpWire(), credentials
+        self._upstreams: dict[str, Upstream] = {}
+        self.breakers = Breakers(clock)
         self._builtins = _group(builtins)
         backends: list[ToolBackend] = [
             *self._builtins,
             *(self._connect(server) for server in servers if server.is_enabled),
         ]
         self._backends = {backend.server.name: backend for backend in backends}
+        self._fleet = Fleet(self._backends, self._connect)
 
     async def start(self) -> list[Listing]:
         """Start every enabled server at once; give what those that started offer.
@@ -92,7 +106,22 @@ class ToolProxy:
     async def close(self) -> None:
         """Stop every server; calls still running get `tool_server_down`."""
         await asyncio.gather(*(backend.close() for backend in self._backends.values()))
+        await self._fleet.close()
         await self._pool.close()
+        await self._guarded.close()
+        await self.wire.close()
+
+    def sync(self, servers: Sequence[ServerConfig]) -> None:
+        """Start and stop the backends of registered servers, so that they are exactly these."""
+        self._fleet.sync(servers)
+
+    def recheck(self) -> None:
+        """List registered servers again: whether they answer, and with the same tools."""
+        self._fleet.recheck()
+
+    async def inspect(self, server: ServerConfig) -> Sequence[ToolDefinition]:
+        """What a server that is not used yet offers now. Raises `tool_server_down`."""
+        return await inspect(self._connect(server, is_told=False))
 
     def health(self) -> list[ServerHealth]:
         """The state of every enabled server, by name."""
@@ -133,14 +162,37 @@ class ToolProxy:
             reads_local_files=backend.reads_local_files,
         )
         began = self._clock.monotonic()
-        raw = await backend.call(tool, call, resolved, _time_limit(tool, call))
+        raw = await self._guard(backend, tool, call, resolved)
         wall_ms = round((self._clock.monotonic() - began) * 1000)
         return self._read(tool, raw, wall_ms, bytes_in)
 
+    async def _guard(
+        self, backend: ToolBackend, tool: Tool, call: ToolCall, arguments: dict[str, Any]
+    ) -> RawResult:
+        """Call the server unless it is left alone, and note whether it answered."""
+        self.breakers.admit(tool.server)
+        try:
+            send = call.carrier or backend.call
+            raw = await send(tool, call, arguments, _time_limit(tool, call))
+        except AppError as error:
+            # A caller's own, shorter limit says nothing about the server.
+            is_callers = error.code is Code.TOOL_TIMEOUT and call.timeout_s is not None
+            if is_callers:
+                self.breakers.dismiss(tool.server)
+            else:
+                self.breakers.record(tool.server, error)
+            raise
+        self.breakers.record(tool.server, None)
+        return raw
+
     async def _limit(self, principal: Principal, tool: Tool) -> None:
         if principal.user_id is not None:
-            await self._limiter.take(f"calls:{principal.user_id}", self._settings.calls_per_minute)
-        await self._limiter.take(f"tool:{tool.full_name}", self._settings.tool_calls_per_minute)
+            await self.limiter.take(f"calls:{principal.user_id}", self._settings.calls_per_minute)
+        own = tool.calls_per_minute or self._settings.tool_calls_per_minute
+        await self.limiter.take(f"tool:{tool.full_name}", own)
+        server = self._registry.snapshot().server(tool.server)
+        if server is not None and server.calls_per_minute is not None:
+            await self.limiter.take(f"server:{tool.server}", server.calls_per_minute)
 
     def check(self, tool: Tool, arguments: Mapping[str, Any]) -> int:
         """The size of `arguments` in bytes of JSON, if a call with them would be let through.
@@ -176,14 +228,49 @@ class ToolProxy:
             usage=Usage(tool.full_name, definition.sha256, wall_ms, bytes_in, bytes_out),
         )
 
-    def _connect(self, server: ServerConfig) -> SupervisedBackend:
-        limit = self._settings.tool_output_limit
-        connector = (
-            StdioConnector(server, output_limit=limit)
-            if server.url is None
-            else RemoteConnector(server, self._pool, output_limit=limit)
+    def upstream(self, name: str) -> Upstream | None:
+        """A server as the pass-through takes it; None for one that is not here, or built in."""
+        backend = self._backends.get(name)
+        if backend is None:
+            return None
+        known = self._upstreams.get(name)
+        if known is None or known.backend is not backend:
+            if not isinstance(backend, SupervisedBackend | IsolatedBackend):
+                return None
+            target = self._target(backend.server)
+            known = Upstream(name, backend, self.wire, target, self.credentials)
+            self._upstreams[name] = known
+        return known
+
+    def _target(self, server: ServerConfig) -> Target | None:
+        return target_of(
+            server,
+            output_limit=self._settings.tool_output_limit,
+            allow_private=self._settings.servers_allow_private,
         )
-        return SupervisedBackend(connector, self._on_listed)
+
+    def _connect(
+        self, server: ServerConfig, *, is_told: bool = True
+    ) -> SupervisedBackend | IsolatedBackend:
+        on_listed = self._on_listed if is_told else None
+        if (target := self._target(server)) is None:
+            return self._connect_process(server, on_listed)
+        pool = self._guarded if server.is_guarded else self._pool
+        connector = RemoteConnector(
+            server, pool, target=target, wire=self.wire, credentials=self.credentials
+        )
+        return SupervisedBackend(connector, on_listed)
+
+    def _connect_process(
+        self, server: ServerConfig, on_listed: OnListed | None
+    ) -> SupervisedBackend | IsolatedBackend:
+        limit = self._settings.tool_output_limit
+
+        def make(told: OnListed | None = None) -> SupervisedBackend:
+            return SupervisedBackend(StdioConnector(server, output_limit=limit), told)
+
+        shared = make(on_listed)
+        return IsolatedBackend(shared, make) if server.isolation == "user" else shared
 
 
 def _group(builtins: Sequence[BuiltinTool]) -> list[BuiltinBackend]:

@@ -9,12 +9,13 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
 
 from app.kernel.errors import AppError, Code
+from app.registry.needs import NEEDS_KEYS, read_needs
 from app.registry.overrides import read_overrides
 from app.registry.prices import read_price
 from app.registry.readers import flag, mapping, number, optional_string, refuse, strings, text_value
@@ -31,9 +32,11 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _KEYS = frozenset({"command", "args", "env", "url", "headers", "hosts", "transport", "tools"}) | {
     "description",
     "enabled",
+    "isolation",
     "price",
     "timeout",
     "trusted",
+    *NEEDS_KEYS,
 }
 
 
@@ -117,7 +120,27 @@ def _server(name: str, raw: Any, environ: Mapping[str, str]) -> ServerConfig:
         is_trusted=flag(entry.get("trusted"), f"{key}.trusted", default=False),
         is_enabled=is_enabled,
         tools=read_overrides(entry.get("tools"), f"{key}.tools"),
+        transport="sse" if entry.get("transport") == "sse" else "streamable-http",
+        isolation=_isolation(entry.get("isolation"), command, f"{key}.isolation"),
+        **read_needs(entry, key, lambda text, at: _filled(text, at, variables))._asdict(),
     )
+
+
+def _filled(text: str, key: str, environ: Mapping[str, str] | None) -> str:
+    return text if environ is None else _substitute(text, key, environ)
+
+
+def _isolation(
+    raw: Any, command: tuple[str, ...] | None, key: str
+) -> Literal["shared", "user"]:
+    """Whether each user has a process of the server; only processes can be set apart so."""
+    if raw in (None, "shared"):
+        return "shared"
+    if raw != "user":
+        refuse(key, "must be shared or user")
+    if command is None:
+        refuse(key, "is for servers with a 'command' only")
+    return "user"
 
 
 def _address(entry: Mapping[str, Any], key: str) -> tuple[tuple[str, ...] | None, str | None]:
@@ -125,9 +148,9 @@ def _address(entry: Mapping[str, Any], key: str) -> tuple[tuple[str, ...] | None
     command, url = _command(entry, key), _url(entry.get("url"), f"{key}.url")
     if (command is None) == (url is None):
         refuse(key, "needs either 'command' or 'url'")
-    known = ("stdio",) if url is None else ("http", "streamable-http", "streamable_http")
+    known = ("stdio",) if url is None else ("http", "streamable-http", "streamable_http", "sse")
     if entry.get("transport") not in (None, *known):
-        refuse(f"{key}.transport", f"must be {' or '.join(known)}; SSE is not supported")
+        refuse(f"{key}.transport", f"must be {' or '.join(known)}")
     return command, url
 
 

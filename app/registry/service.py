@@ -1,12 +1,25 @@
 """The registry's facade: pins what servers offer, approves, and gives the snapshot calls read."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from app.kernel import audit
+from app.kernel import audit, outbox
 from app.kernel.errors import AppError, Code
 from app.kernel.uow import UnitOfWork
 from app.registry import store
-from app.registry.snapshot import Snapshot
+from app.registry.findings import Scan, no_scan, refuse_findings, scanned
+from app.registry.pins import TOOL_QUARANTINED, Pins
+from app.registry.servers import (
+    APPROVED,
+    DISABLED,
+    SENT_BACK,
+    Comparisons,
+    Decisions,
+    Reader,
+    RegisteredServer,
+    Servers,
+)
+from app.registry.servers import store as server_store
+from app.registry.snapshot import Lookups, Snapshot
 from app.registry.types import (
     DEFAULT_TIMEOUT_S,
     PinReport,
@@ -15,35 +28,90 @@ from app.registry.types import (
     ToolDefinition,
 )
 
+TOPIC = "registry"
+"""Woken after every commit that changes what the snapshot shows."""
+NOTICES = (APPROVED, DISABLED, SENT_BACK, TOOL_QUARANTINED)
+"""The facts that developers are told."""
+
 
 class Registry:
     """Tools and their approved definitions.
 
-    What a server offers at first sight counts as approved, since the operator configured it.
+    What a configured server offers at first sight counts as approved, since the operator
+    configured it; a registered one is approved version by version (`servers`, `decisions`).
     Later changes of a server that is not trusted, new tools included, wait for approval.
     """
 
-    def __init__(self, *, default_timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._default_timeout_s = default_timeout_s
-        self._snapshot = Snapshot()
+    def __init__(
+        self,
+        *,
+        default_timeout_s: float = DEFAULT_TIMEOUT_S,
+        reader: Reader | None = None,
+        scan: Scan = no_scan,
+        wake: Callable[[], None] | None = None,
+    ) -> None:
+        self._pins = Pins(default_timeout_s)
+        self._scan = scan
+        self._wake = wake
+        self.servers = Servers(self._pins, reader or Reader(), scan, self._changed)
+        self.decisions = Decisions(self.servers, self._pins, scan, self._changed)
+        self.comparisons = Comparisons(self.servers)
+        self.lookups = Lookups()
+        self._snapshot = Snapshot(lookups=self.lookups)
+        self._fingerprint: object = None
         self._reads = 0
         self._shown = 0
 
     def snapshot(self) -> Snapshot:
-        """The tools as of the last `refresh`."""
+        """The tools as of the last `refresh`; another object only when something has changed."""
         return self._snapshot
 
+    def server(self, slug: str) -> RegisteredServer:
+        """A registered server that is Approved, from memory; `not_found` otherwise."""
+        found = self._snapshot.server(slug)
+        if found is None or found.status != "Approved":
+            raise AppError(
+                Code.NOT_FOUND,
+                f"There is no server named {slug[:64]!r}.",
+                hint="List the tools: a name begins with its server's.",
+            )
+        return found
+
     async def refresh(self, uow: UnitOfWork) -> None:
-        """Read the tools; the snapshot changes when the unit of work commits."""
+        """Read the tools and servers; the snapshot changes when the unit of work commits."""
         self._reads += 1
-        read, fresh = self._reads, Snapshot(await store.tools(uow))
+        self.lookups.reads += 1
+        read, mark = self._reads, await store.fingerprint(uow)
+        fresh = Snapshot(
+            await store.tools(uow),
+            servers=await server_store.registered(uow),
+            published=await server_store.published(uow),
+            lookups=self.lookups,
+        )
 
         def show() -> None:
             # Of two refreshes at once, the one that began later wins.
             if read > self._shown:
-                self._snapshot, self._shown = fresh, read
+                self._snapshot, self._shown, self._fingerprint = fresh, read, mark
 
         uow.after_commit(show)
+
+    async def follow(self, uow: UnitOfWork) -> None:
+        """Read the tools and servers if any of them has changed since the last time."""
+        if await store.fingerprint(uow) != self._fingerprint:
+            await self.refresh(uow)
+
+    def _changed(self, uow: UnitOfWork) -> None:
+        """Wake every process's registry once this is committed."""
+        if self._wake is not None:
+            uow.after_commit(self._wake)
+
+    async def current(self, uow: UnitOfWork, server: ServerConfig) -> ServerConfig:
+        """A server on its present terms, which a registered one's developer may have changed."""
+        if not server.is_guarded:
+            return server
+        found = await server_store.one_registered(uow, server.name)
+        return server if found is None else found.config()
 
     async def pin(
         self, uow: UnitOfWork, server: ServerConfig, definitions: Sequence[ToolDefinition]
@@ -54,17 +122,16 @@ class Registry:
         until `approve`; a trusted server's change is accepted and written to the audit log.
         """
         await store.lock(uow)
-        known = await store.rows_of(uow, server.name)
-        is_first, added, changed = not known, [], []
-        for definition in definitions:
-            row = known.pop(definition.full_name, None)
-            if row is None:
-                await self._add(uow, server, definition, is_first=is_first)
-                added.append(definition.full_name)
-            elif await self._update(uow, server, definition, row):
-                changed.append(definition.full_name)
-        removed = await store.unlist(uow, known)
-        return PinReport(tuple(added), tuple(changed), removed)
+        if server.is_guarded:
+            found = await server_store.one_registered(uow, server.name)
+            # A connection may outlive the approval or the address it was opened for.
+            if found is None or found.status != "Approved" or found.gateway_url != server.url:
+                return PinReport()
+            server = found.config()
+        report = await self._pins.pin(uow, server, definitions)
+        if report != PinReport():
+            self._changed(uow)
+        return report
 
     async def retire(self, uow: UnitOfWork, keep: Collection[str]) -> tuple[str, ...]:
         """Unlist the tools of servers that are configured no more; return their names."""
@@ -72,8 +139,16 @@ class Registry:
         return await store.unlist_except(uow, keep)
 
     async def approve(self, uow: UnitOfWork, full_name: str) -> None:
-        """Approve the definition the server gave last; needs a unit of work of the platform."""
+        """Approve the definition the server gave last; needs a unit of work of the platform.
+
+        Raises `tool_definition_refused` where the scan finds something.
+        """
         row = await self._row(uow, full_name)
+        latest = await store.latest_definitions(uow, tool=full_name)
+        definitions = [
+            ToolDefinition.from_dict(full_name.split(".", maxsplit=1)[0], each) for each in latest
+        ]
+        refuse_findings(scanned(self._scan, definitions), full_name)
         await store.approve_version(uow, row.tool_id, row.latest_version)
         await self._set(uow, row, "Approved", approved=row.latest_version)
 
@@ -81,6 +156,18 @@ class Registry:
         """Switch a tool off until it is approved again."""
         row = await self._row(uow, full_name)
         await self._set(uow, row, "Disabled", approved=row.approved_version)
+
+    async def states(self, uow: UnitOfWork, server: str) -> Sequence[store.ToolState]:
+        """Where the tools of a server stand, those that wait too."""
+        return await store.states_of(uow, server)
+
+    def reactions(self) -> Mapping[str, outbox.Handler]:
+        """Writes the facts about servers down for their developers."""
+
+        def tell(kind: str) -> outbox.Handler:
+            return lambda uow, payload: self.servers.tell(uow, payload, kind)
+
+        return {kind: tell(kind) for kind in NOTICES}
 
     async def _row(self, uow: UnitOfWork, full_name: str) -> store.ToolRow:
         await store.lock(uow)
@@ -101,40 +188,4 @@ class Registry:
         )
         details = {"status": status, "version": row.latest_version, "sha256": row.sha256}
         await audit.record(uow, f"registry.tool_{status.lower()}", f"tool:{row.name}", details)
-
-    async def _add(
-        self, uow: UnitOfWork, server: ServerConfig, definition: ToolDefinition, *, is_first: bool
-    ) -> None:
-        await store.add(
-            uow,
-            server,
-            definition,
-            timeout_s=self._timeout(server),
-            is_approved=is_first or server.is_trusted,
-        )
-
-    async def _update(
-        self, uow: UnitOfWork, server: ServerConfig, definition: ToolDefinition, row: store.ToolRow
-    ) -> bool:
-        """Bring a known tool up to date; return whether its definition changed."""
-        await store.touch(uow, row.tool_id, server, definition, self._timeout(server))
-        if row.sha256 == definition.sha256:
-            return False
-        version, is_approved = await store.add_version(
-            uow, row.tool_id, definition, is_approved=server.is_trusted
-        )
-        status: Status = "Approved" if is_approved else "Pending"
-        await store.set_state(
-            uow,
-            row.tool_id,
-            # What an operator switched off stays off, whatever the server says.
-            status="Disabled" if row.status == "Disabled" else status,
-            latest=version,
-            approved=version if is_approved else row.approved_version,
-        )
-        details = {"from": row.sha256, "to": definition.sha256, "accepted": is_approved}
-        await audit.record(uow, "registry.tool_changed", f"tool:{row.name}", details)
-        return True
-
-    def _timeout(self, server: ServerConfig) -> float:
-        return server.timeout_s if server.timeout_s is not None else self._default_timeout_s
+        self._changed(uow)

@@ -1,32 +1,76 @@
-"""The tools in memory, as of one moment: what every call and every listing reads."""
+"""The tools and servers in memory, as of one moment: what every call and every listing reads."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal, Scope
+from app.registry.servers import Published, RegisteredServer
 from app.registry.types import Tool
 
 
-class Snapshot:
-    """An immutable set of tools with their names and aliases."""
+class Lookups:
+    """How often the registry was asked and answered from memory, and read from the database."""
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    __slots__ = ("hits", "reads")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.reads = 0
+
+    @property
+    def ratio(self) -> float:
+        """The share of look-ups that memory answered; 1 before the first."""
+        total = self.hits + self.reads
+        return self.hits / total if total else 1.0
+
+
+class Snapshot:
+    """An immutable set of tools with their names and aliases, and of registered servers."""
+
+    def __init__(
+        self,
+        tools: Iterable[Tool] = (),
+        *,
+        servers: Iterable[RegisteredServer] = (),
+        published: Sequence[Published] = (),
+        lookups: Lookups | None = None,
+    ) -> None:
         self._tools = {tool.full_name: tool for tool in sorted(tools, key=lambda t: t.full_name)}
         aliases: dict[str, list[Tool]] = defaultdict(list)
         for tool in self._tools.values():
             # Function names of language models allow no dot.
             aliases[tool.full_name.replace(".", "_")].append(tool)
         self._aliases = {name: found[0] for name, found in aliases.items() if len(found) == 1}
+        self._servers = {server.slug: server for server in servers}
+        self._published = tuple(published)
+        self._lookups = lookups or Lookups()
 
     def tools(self, principal: Principal) -> list[Tool]:
         """The tools `principal` may call, by name; an operator also sees those not approved."""
+        self._lookups.hits += 1
         is_operator = Scope.ADMIN in principal.scopes
         return [tool for tool in self._tools.values() if is_operator or tool.status == "Approved"]
 
+    def server(self, slug: str) -> RegisteredServer | None:
+        """The registered server of that slug, Disabled ones too; None for a configured one."""
+        self._lookups.hits += 1
+        return self._servers.get(slug)
+
+    def servers(self) -> list[RegisteredServer]:
+        """The registered servers that are Approved, by slug."""
+        return [server for server in self._servers.values() if server.status == "Approved"]
+
+    @property
+    def published(self) -> Sequence[Published]:
+        """Every approved version of the Approved servers, by name, oldest first."""
+        self._lookups.hits += 1
+        return self._published
+
     def find(self, name: str) -> Tool | None:
         """The tool of that full name or unambiguous alias, whatever its status."""
+        self._lookups.hits += 1
         return self._tools.get(name) or self._aliases.get(name)
 
     def resolve(self, name: str) -> Tool:

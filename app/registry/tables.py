@@ -39,6 +39,7 @@ class McpTool(Base):
         CheckConstraint("status in ('Pending', 'Approved', 'Disabled')", name="status"),
         CheckConstraint("credit_cost_per_call >= 0", name="cost"),
         CheckConstraint("timeout_s > 0", name="timeout"),
+        CheckConstraint("calls_per_minute > 0", name="rate"),
     )
 
     tool_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -47,11 +48,14 @@ class McpTool(Base):
     gateway_url: Mapped[str] = mapped_column(Text)
     credit_cost_per_call: Mapped[int] = mapped_column(BigInteger)
     timeout_s: Mapped[float] = mapped_column(Double)
+    calls_per_minute: Mapped[int | None] = mapped_column(Integer)
     developer_id: Mapped[UUID | None] = mapped_column(index=True)
     status: Mapped[str] = mapped_column(Text, index=True)
     latest_version: Mapped[int] = mapped_column(Integer)
     approved_version: Mapped[int | None] = mapped_column(Integer)
     is_listed: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    deprecated_message: Mapped[str | None] = mapped_column(Text)
+    successor: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=text("now()")
     )

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
+from uuid import UUID
+
+from app.registry.needs import SecretHeader, UpstreamOAuth
 
 Status = Literal["Pending", "Approved", "Disabled"]
 
 DEFAULT_TIMEOUT_S = 120.0
+MORE = ("title", "icons", "execution", "_meta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,11 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """One tool server as the operator configured it: a command (stdio) or a URL, never both."""
+    """One tool server: a command (stdio) or a URL, never both.
+
+    One that is guarded was registered by a developer: it is reached through the guarded connector
+    only. `tool_timeouts` (seconds) and `tool_rates` (calls a minute) set single tools apart.
+    """
 
     name: str
     command: tuple[str, ...] | None = None
@@ -51,6 +59,14 @@ class ServerConfig:
     is_trusted: bool = False
     is_enabled: bool = True
     tools: tuple[ToolOverride, ...] | None = None
+    tool_timeouts: Mapping[str, float] = field(default_factory=dict)
+    tool_rates: Mapping[str, int] = field(default_factory=dict)
+    transport: Literal["streamable-http", "sse"] = "streamable-http"
+    is_guarded: bool = False
+    isolation: Literal["shared", "user"] = "shared"
+    secrets: tuple[SecretHeader, ...] = ()
+    oauth: UpstreamOAuth | None = None
+    developer_id: UUID | None = None
 
     @property
     def gateway_url(self) -> str:
@@ -83,6 +99,8 @@ class ToolDefinition:
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None = None
     annotations: Mapping[str, Any] | None = None
+    #: `title`, `icons`, `execution` and `_meta`, where the server gives them.
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -97,6 +115,7 @@ class ToolDefinition:
             "inputSchema": self.input_schema,
             "outputSchema": self.output_schema,
             "annotations": self.annotations,
+            **self.more,
         }
 
     @classmethod
@@ -109,6 +128,7 @@ class ToolDefinition:
             input_schema=raw["inputSchema"],
             output_schema=raw["outputSchema"],
             annotations=raw["annotations"],
+            more={key: raw[key] for key in MORE if key in raw},
         )
 
     @cached_property
@@ -126,6 +146,19 @@ class ToolDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class Deprecation:
+    """That a server or tool will go, why, and what to use instead."""
+
+    message: str
+    successor: str | None = None
+
+    def describe(self, description: str) -> str:
+        """A description that says so first."""
+        instead = f" Use {self.successor} instead." if self.successor else ""
+        return f"DEPRECATED: {self.message}{instead} {description}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """A tool as it stands: its approved definition (the latest one while none is approved)."""
 
@@ -136,6 +169,14 @@ class Tool:
     has_changed: bool
     price_micro: int
     timeout_s: float
+    calls_per_minute: int | None = None
+    deprecated: Deprecation | None = None
+
+    @property
+    def description(self) -> str:
+        """What listings show: the approved description, after a word of its deprecation."""
+        text = self.definition.description
+        return text if self.deprecated is None else self.deprecated.describe(text)
 
 
 @dataclass(frozen=True, slots=True)

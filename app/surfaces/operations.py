@@ -19,6 +19,7 @@ from app.surfaces.files import Files
 from app.surfaces.limits import Limiting
 from app.surfaces.queues import Operating
 from app.surfaces.scheduling import Scheduling
+from app.surfaces.registry import Registering
 from app.surfaces.services import Services
 from app.surfaces.submission import Submission
 from app.surfaces.terms import USUAL, Terms
@@ -45,6 +46,7 @@ class Operations:
         self.dead_letters = PutAside(services, self.access)
         self.queues = Operating(services, self.access)
         self.webhooks = Telling(services, self.access)
+        self.registry = Registering(services, self.access)
         self._submission = Submission(services, self.access, self.files)
         self._tool_jobs = ToolJobs(services, self.access)
         self.workflows = Workflows(services, self.access)

@@ -138,7 +138,7 @@ class ToolOut(View):
         return cls(
             name=tool.full_name,
             server=tool.server,
-            description=definition.description,
+            description=tool.description,
             status=tool.status,
             price_micro=tool.price_micro,
             input_schema=dict(definition.input_schema),

@@ -16,25 +16,17 @@ from app.surfaces.http import (
     middleware,
     openapi,
     queues,
+    registry,
     schedules,
     stream,
+    tickets,
+    v01,
     webhooks,
     workflows,
 )
 from app.surfaces.http.dependencies import PREFIX
 from app.surfaces.operations import Operations
 
-_CORS_HEADERS = [
-    "authorization",
-    "content-type",
-    "idempotency-key",
-    "last-event-id",
-    "mcp-method",
-    "mcp-name",
-    "mcp-protocol-version",
-    "mcp-session-id",
-    "x-request-id",
-]
 _EXPOSED = [
     "Content-Disposition",
     "Location",
@@ -63,7 +55,10 @@ def install(app: FastAPI, operations: Operations) -> None:
         workflows,
         account,
         catalog,
+        registry,
+        v01,
         files,
+        tickets,
         health,
     ):
         app.include_router(module.router, responses=openapi.RESPONSES)
@@ -84,6 +79,7 @@ def _wrap(app: FastAPI, operations: Operations, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=_CORS_HEADERS,
+            # Tools name headers of their own (Mcp-Param-*); it is the origin that is checked.
+            allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
