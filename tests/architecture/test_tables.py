@@ -88,6 +88,10 @@ PUBLISHED = {
     "usage_account": {"job_id": UUID, "held_micro": "bigint", "used_parts": "numeric"},
     "job_hold": {"hold_id": UUID, "job_id": UUID},
     "files": {"file_id": UUID, "user_id": UUID, "sha256": TEXT},
+    "vault_secret": {"secret_id": UUID, "scope": TEXT, "name": TEXT, "version": "integer"},
+    "vault_sealed": {"secret_id": UUID, "kek_id": TEXT, "wrapped": "bytea"},
+    "oauth_connection": {"user_id": UUID, "server": TEXT, "status": TEXT},
+    "oauth_flow": {"flow_id": UUID, "user_id": UUID, "server": TEXT},
     "outbox": {"event_id": UUID, "payload": JSON},
     "audit_log": {"entry_id": UUID, "actor": TEXT, "action": TEXT},
 }

@@ -44,6 +44,8 @@ class AwsKeys:
     async def unwrap(self, kek_id: str, blob: bytes, binding: bytes) -> bytes:
         """Decrypt with the key of that id."""
         arn = kek_id.removeprefix("aws:")
+        if not blob:
+            raise not_ours()
         answer = await asyncio.to_thread(
             self._ask,
             lambda: self._kms.decrypt(

@@ -1,0 +1,29 @@
+"""What goes along with a call to a remote server: its callers' secrets and tokens, for its origin."""
+
+from app.proxy.credentials.origins import origin_of
+from app.proxy.credentials.service import ServerCredentials
+from app.proxy.credentials.types import (
+    NO_INJECTION,
+    AccessToken,
+    Credentials,
+    FindUpstream,
+    Injection,
+    SecretSource,
+    TokenSource,
+    Upstream,
+    UpstreamRefusedError,
+)
+
+__all__ = [
+    "NO_INJECTION",
+    "AccessToken",
+    "Credentials",
+    "FindUpstream",
+    "Injection",
+    "SecretSource",
+    "ServerCredentials",
+    "TokenSource",
+    "Upstream",
+    "UpstreamRefusedError",
+    "origin_of",
+]
