@@ -309,6 +309,7 @@ async def test_resources(url: str, world: World, era: Era) -> None:
         base = f"uaol://jobs/{job['job_id']}"
         listed = {str(item.uri): item for item in (await client.list_resources()).resources}
         assert set(listed) == {
+            "ui://uaol/job",
             f"{base}/trace",
             f"{base}/files/report.md",
             f"{base}/files/raw%20data.bin",
@@ -320,7 +321,7 @@ async def test_resources(url: str, world: World, era: Era) -> None:
         trace = json.loads((await client.read_resource(f"{base}/trace")).contents[0].text)
         assert trace[-1]["kind"] == "job.succeeded"
         templates = (await client.list_resource_templates()).resource_templates
-        assert len(templates) == 5
+        assert len(templates) == 7
         for missing in (
             f"{base}/files/none",
             f"{base}/x",

@@ -24,6 +24,8 @@ class OwnTool(Generic[ArgumentsT]):
     scope: Scope | None
     handler: Callable[[Call, ArgumentsT], Awaitable[View | Result]]
     is_read_only: bool = True
+    page: str | None = None
+    """The `ui://` resource that shows its answer."""
 
     async def run(self, call: Call, raw: dict[str, Any]) -> Result:
         """Check the scope and the arguments, then answer."""
@@ -38,13 +40,14 @@ class OwnTool(Generic[ArgumentsT]):
 
     def as_tool(self) -> dict[str, Any]:
         """The definition that `tools/list` shows."""
-        return {
+        shown: dict[str, Any] = {
             "name": self.name,
             "description": self.description,
             "inputSchema": self.arguments.model_json_schema(),
             "outputSchema": self.answer.model_json_schema(mode="serialization"),
             "annotations": {"readOnlyHint": self.is_read_only, "openWorldHint": False},
         }
+        return shown if self.page is None else shown | {"_meta": {"ui": {"resourceUri": self.page}}}
 
 
 class OwnTools:
@@ -65,6 +68,15 @@ class OwnTools:
         tool = self.find(name)
         return None if tool is None else self._shown[tool.name]["inputSchema"]
 
-    def shown(self, principal: Principal) -> list[dict[str, Any]]:
-        """The definitions that the principal may see."""
-        return [self._shown[tool.name] for tool in self._tools if tool.is_for(principal)]
+    @property
+    def names(self) -> list[str]:
+        """The names of all of them, in order."""
+        return [tool.name for tool in self._tools]
+
+    def shown(self, principal: Principal) -> list[tuple[int, dict[str, Any]]]:
+        """The definitions that the principal may see, each with its place among all of them."""
+        return [
+            (place, self._shown[tool.name])
+            for place, tool in enumerate(self._tools)
+            if tool.is_for(principal)
+        ]

@@ -6,12 +6,19 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import orjson
+from mcp.server.lowlevel import Server
+from mcp_types import PaginatedRequestParams, ReadResourceRequestParams
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Scope
 from app.orchestration import JobView, definition_schema
 from app.storage import StoredFile
-from app.surfaces.mcp.calls import Call
+from app.surfaces.mcp.apps import Apps
+from app.surfaces.mcp.apps.views import LISTED, TEMPLATE
+from app.surfaces.mcp.calls import Call, Context
+from app.surfaces.mcp.longtasks import outcome
+from app.surfaces.mcp.pages import page_of
+from app.surfaces.mcp.results import Result, guarded
 from app.surfaces.operations import PAGE, Operations
 from app.surfaces.payloads import text_fault
 from app.surfaces.views import file_uri
@@ -23,6 +30,12 @@ _TEXTUAL = {"application/json", "image/svg+xml", "application/xml", "application
 _SCHEMA_URI = "uaol://workflows/schema"
 _STEPS = 1000
 TEMPLATES = [
+    {
+        "uriTemplate": "uaol://jobs/{job_id}",
+        "name": "job",
+        "description": "A run with its files, as JSON.",
+        "mimeType": "application/json",
+    },
     {
         "uriTemplate": "uaol://jobs/{job_id}/files/{name}",
         "name": "job_file",
@@ -51,20 +64,48 @@ TEMPLATES = [
         "description": "The JSON Schema of a workflow definition.",
         "mimeType": "application/json",
     },
+    TEMPLATE,
 ]
 
 
 class Resources:
     """Lists and reads what a user's jobs left."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, apps: Apps) -> None:
         self._ops = operations
+        self._apps = apps
+
+    def register(self, server: Server[Any]) -> None:
+        """Serve the methods."""
+        page, read = PaginatedRequestParams, ReadResourceRequestParams
+        server.add_request_handler("resources/list", page, guarded(self.answer_list))
+        server.add_request_handler("resources/templates/list", page, guarded(self.answer_templates))
+        server.add_request_handler("resources/read", read, guarded(self.answer_read))
+
+    async def answer_list(self, context: Context, params: PaginatedRequestParams) -> Result:
+        """A page of the caller's resources."""
+        shown, cursor = await self.page(Call.of(context), params.cursor)
+        result: Result = {"resources": shown, "resultType": "complete"}
+        return result if cursor is None else result | {"nextCursor": cursor}
+
+    async def answer_templates(self, _context: Context, params: PaginatedRequestParams) -> Result:
+        """How the resources' URIs are made."""
+        found = [(f"{place:04}", one) for place, one in enumerate(TEMPLATES)]
+        size = self._ops.services.settings.mcp_page_size
+        shown, cursor = page_of("templates", found, params.cursor, size)
+        result: Result = {"resourceTemplates": shown, "resultType": "complete"}
+        return result if cursor is None else result | {"nextCursor": cursor}
+
+    async def answer_read(self, context: Context, params: ReadResourceRequestParams) -> Result:
+        """One resource."""
+        contents = await self.read(Call.of(context), str(params.uri))
+        return {"contents": [contents], "resultType": "complete"}
 
     async def page(self, call: Call, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """The resources of a page of jobs, newest first, and the cursor of the next page."""
         call.principal.require(Scope.FILES)
         jobs = await self._ops.jobs(call.principal, _JOBS_PER_PAGE, _cursor(cursor))
-        shown: list[dict[str, Any]] = []
+        shown: list[dict[str, Any]] = [LISTED] if cursor is None else []
         for job in jobs.jobs:
             base = f"uaol://jobs/{job.job_id}"
             title = job.template or job.kind
@@ -78,8 +119,12 @@ class Resources:
         """The contents of one resource; `not_found` for anything that is not the caller's."""
         if uri == _SCHEMA_URI:
             return _text(uri, "application/json", orjson.dumps(definition_schema()).decode())
+        if uri.startswith("ui://"):
+            return await self._apps.read(call, uri)
         job_id, parts = _parse(uri)
         match parts:
+            case []:
+                return await self._job(call, uri, job_id)
             case ["files", name]:
                 return await self._file(call, uri, job_id, name)
             case ["report"]:
@@ -90,6 +135,10 @@ class Resources:
                 return await self._steps(call, uri, job_id)
             case _:
                 raise _missing(uri)
+
+    async def _job(self, call: Call, uri: str, job_id: UUID) -> dict[str, Any]:
+        shown = await outcome(self._ops, call, await self._ops.job(call.principal, job_id))
+        return _text(uri, "application/json", orjson.dumps(shown["structuredContent"]).decode())
 
     async def _steps(self, call: Call, uri: str, job_id: UUID) -> dict[str, Any]:
         steps = await self._ops.workflows.steps(call.principal, job_id, limit=_STEPS)

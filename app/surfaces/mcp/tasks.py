@@ -7,11 +7,13 @@ import anyio
 from pydantic import Field
 
 from app.kernel.principal import Scope
-from app.orchestration import JobView
 from app.surfaces.charging import BillingMode, Charging, MaxCredits
-from app.surfaces.mcp.calls import Call, sentence
+from app.surfaces.mcp.apps import JOB_VIEW
+from app.surfaces.mcp.calls import Call
+from app.surfaces.mcp.live import Following
+from app.surfaces.mcp.longtasks import LongTasks, is_declared, outcome
 from app.surfaces.mcp.owntools import OwnTool
-from app.surfaces.mcp.results import Result, answer
+from app.surfaces.mcp.results import Result
 from app.surfaces.operations import MAX_SEQ, Operations
 from app.surfaces.payloads import IdempotencyKey, Payload, Text
 from app.surfaces.terms import LimitKey, Priority, RunAt, Terms, Webhook
@@ -80,14 +82,25 @@ class Templates(View):
 class TaskTools:
     """The handlers, over the operations both doors share."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, long: LongTasks) -> None:
         self._ops = operations
+        self._following = Following(operations)
+        self._long = long
 
     def tools(self) -> list[OwnTool[Any]]:
         """The tools of this family."""
         return [
             OwnTool("bio_agent.list_templates", _LIST, Nothing, Templates, None, self.show),
-            OwnTool("bio_agent.run_task", _RUN, RunTask, JobWithFiles, Scope.JOBS, self.run, False),
+            OwnTool(
+                "bio_agent.run_task",
+                _RUN,
+                RunTask,
+                JobWithFiles,
+                Scope.JOBS,
+                self.run,
+                False,
+                JOB_VIEW,
+            ),
             OwnTool("bio_agent.stream_trace", _TRACE, StreamTrace, Trace, Scope.JOBS, self.trace),
             OwnTool(
                 "bio_agent.cancel_task", _CANCEL, OneJob, JobOut, Scope.JOBS, self.cancel, False
@@ -105,23 +118,11 @@ class TaskTools:
             call.principal, given.template, given.input, given.terms()
         )
         job = submitted.job
-        if not given.wait:
-            return await self._shown(call, job)
-        with anyio.move_on_after(given.timeout_s):
-            async for event in self._ops.watch(call.principal, job.job_id, 0):
-                await call.progress(event, sentence(event))
-        return await self._shown(call, await self._ops.job(call.principal, job.job_id))
-
-    async def _shown(self, call: Call, job: JobView) -> Result:
-        files = []
-        if job.is_terminal and call.principal.scopes & {Scope.FILES, Scope.ADMIN}:
-            found = await self._ops.job_files(call.principal, job.job_id)
-            files = self._ops.files.linked(found, call.base_url)
-        shown = JobWithFiles(**JobOut.fields_of(job), files=files).as_json()
-        if job.error is None:
-            return answer(shown)
-        # A run that failed is an error here too, under the code of its cause.
-        return answer({**job.error, **shown}, is_error=True)
+        if not given.wait or is_declared(call.context):
+            return await self._long.answer(call, job)
+        asked = await self._following.to_end(call, job.job_id, given.timeout_s)
+        job = await self._ops.job(call.principal, job.job_id)
+        return asked or await outcome(self._ops, call, job)
 
     async def trace(self, call: Call, given: StreamTrace) -> Trace:
         """The trace; with `wait`, each event also goes out at once as a progress notification."""

@@ -3,14 +3,15 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-import anyio
 from pydantic import Field
 
 from app.kernel.principal import Scope
-from app.orchestration import JobView, Submitted
-from app.surfaces.mcp.calls import Call, sentence
+from app.surfaces.mcp.apps import JOB_VIEW
+from app.surfaces.mcp.calls import Call
+from app.surfaces.mcp.live import Following
+from app.surfaces.mcp.longtasks import LongTasks, is_declared, outcome
 from app.surfaces.mcp.owntools import OwnTool
-from app.surfaces.mcp.results import Result, answer
+from app.surfaces.mcp.results import Result
 from app.surfaces.operations import Operations
 from app.surfaces.payloads import IdempotencyKey, Payload, Text
 from app.surfaces.terms import Terms
@@ -103,16 +104,18 @@ class SaveAs(Save):
 class WorkflowTools:
     """The handlers, over the operations both doors share."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, long: LongTasks) -> None:
         self._ops = operations
+        self._long = long
         self._workflows = operations.workflows
+        self._following = Following(operations)
 
     def tools(self) -> list[OwnTool[Any]]:
         """The tools of this family."""
         jobs = Scope.JOBS
         return [
             OwnTool("workflow.check", _CHECK, Checked, CheckOut, jobs, self.check),
-            OwnTool("workflow.run", _RUN, RunWorkflow, JobOut, jobs, self.run, False),
+            OwnTool("workflow.run", _RUN, RunWorkflow, JobOut, jobs, self.run, False, JOB_VIEW),
             OwnTool("workflow.steps", _STEPS, Steps, StepsOut, jobs, self.steps),
             OwnTool("workflow.replay", _REPLAY, ReplayRun, JobOut, jobs, self.replay, False),
             OwnTool("workflow.fork", _FORK, ForkRun, JobOut, jobs, self.fork, False),
@@ -129,14 +132,14 @@ class WorkflowTools:
 
     async def run(self, call: Call, given: RunWorkflow) -> Result:
         """Queue a run; then, if asked, wait for its end and report progress."""
-        terms = given.terms(given.idempotency_key)
-        job = (await self._workflows.run(call.principal, given, terms)).job
-        if not given.wait:
-            return _shown(job)
-        with anyio.move_on_after(given.timeout_s):
-            async for event in self._ops.watch(call.principal, job.job_id, 0):
-                await call.progress(event, sentence(event))
-        return _shown(await self._ops.job(call.principal, job.job_id))
+        if (job_id := self._following.resumed(call)) is None:
+            terms = given.terms(given.idempotency_key)
+            job = (await self._workflows.run(call.principal, given, terms)).job
+            if not given.wait or is_declared(call.context):
+                return await self._long.answer(call, job)
+            job_id = job.job_id
+        asked = await self._following.to_end(call, job_id, given.timeout_s)
+        return asked or await outcome(self._ops, call, await self._ops.job(call.principal, job_id))
 
     async def steps(self, call: Call, given: Steps) -> StepsOut:
         """A page of a run's steps."""
@@ -148,17 +151,17 @@ class WorkflowTools:
             has_outputs=given.outputs,
         )
 
-    async def replay(self, call: Call, given: ReplayRun) -> JobOut:
+    async def replay(self, call: Call, given: ReplayRun) -> Result:
         """A new run from a step on."""
-        terms = Terms(given.idempotency_key)
-        return _made(
-            await self._workflows.repeats.replay(call.principal, given.job_id, given, terms)
-        )
+        terms, repeats = Terms(given.idempotency_key), self._workflows.repeats
+        made = await repeats.replay(call.principal, given.job_id, given, terms)
+        return await self._long.answer(call, made.job)
 
-    async def fork(self, call: Call, given: ForkRun) -> JobOut:
+    async def fork(self, call: Call, given: ForkRun) -> Result:
         """A new run with something changed."""
-        terms = Terms(given.idempotency_key)
-        return _made(await self._workflows.repeats.fork(call.principal, given.job_id, given, terms))
+        terms, repeats = Terms(given.idempotency_key), self._workflows.repeats
+        made = await repeats.fork(call.principal, given.job_id, given, terms)
+        return await self._long.answer(call, made.job)
 
     async def questions(self, call: Call, given: Asked) -> QuestionsOut:
         """Open questions."""
@@ -179,18 +182,6 @@ class WorkflowTools:
     async def save(self, call: Call, given: SaveAs) -> WorkflowOut:
         """Save the next version."""
         return (await self._workflows.saved.save(call.principal, given.name, given))[0]
-
-
-def _made(submitted: Submitted) -> JobOut:
-    return JobOut.of(submitted.job)
-
-
-def _shown(job: JobView) -> Result:
-    shown = JobOut.of(job).as_json()
-    if job.error is None:
-        return answer(shown)
-    # A run that failed is an error here too, under the code of its cause.
-    return answer({**job.error, **shown}, is_error=True)
 
 
 _CHECK = (

@@ -1,0 +1,92 @@
+"""`tools/list` and `tools/call`: own tools here, registered ones through the proxy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcp.server.lowlevel import Server
+from mcp_types import CallToolRequestParams, PaginatedRequestParams
+
+from app.registry import Tool
+from app.surfaces.mcp.calls import Call, Context
+from app.surfaces.mcp.longtasks import LongTasks
+from app.surfaces.mcp.names import Names, style_of
+from app.surfaces.mcp.owntools import OwnTools
+from app.surfaces.mcp.pages import page_of
+from app.surfaces.mcp.results import Result, failure, guarded, guarded_tool
+from app.surfaces.operations import Operations
+
+
+class Tools:
+    """The tools of a caller."""
+
+    def __init__(
+        self, operations: Operations, own: OwnTools, names: Names, long: LongTasks
+    ) -> None:
+        self._ops = operations
+        self._own = own
+        self._names = names
+        self._long = long
+
+    def register(self, server: Server[Any]) -> None:
+        """Serve the methods; without the schemas the SDK lists all tools before every call."""
+        server.get_tool_input_schema = self.input_schema
+        page, called = PaginatedRequestParams, CallToolRequestParams
+        server.add_request_handler("tools/list", page, guarded(self.list))
+        server.add_request_handler("tools/call", called, guarded_tool(self.call))
+
+    def input_schema(self, name: str) -> Mapping[str, Any] | None:
+        """A tool's input schema by its name or alias."""
+        name = self._names.full(name)
+        if (schema := self._own.schema(name)) is not None:
+            return schema
+        tool = self._ops.services.registry.snapshot().find(name)
+        return None if tool is None else tool.definition.input_schema
+
+    async def list(self, context: Context, params: PaginatedRequestParams) -> Result:
+        """A page of the caller's tools, own ones first, then by name."""
+        principal, style = Call.of(context).principal, style_of(context)
+        # Own tools in the order of their families: their place is their key.
+        listed: list[tuple[str, dict[str, Any] | Tool]] = [
+            (f"0{place:04}", tool) for place, tool in self._own.shown(principal)
+        ]
+        listed += [(f"1{tool.full_name}", tool) for tool in self._ops.tools(principal)]
+        size = self._ops.services.settings.mcp_page_size
+        found, cursor = page_of("tools", listed, params.cursor, size)
+        tools = [_shown(one) if isinstance(one, Tool) else one for one in found]
+        if style != "dotted":
+            tools = [one | {"name": self._names.shown(one["name"], style)} for one in tools]
+        result: Result = {"tools": tools, "resultType": "complete"}
+        return result if cursor is None else result | {"nextCursor": cursor}
+
+    async def call(self, context: Context, params: CallToolRequestParams) -> Result:
+        """Answer an own tool here, or pass the call on through the proxy."""
+        call, arguments = Call.of(context), params.arguments or {}
+        name = self._names.full(params.name)
+        if (own := self._own.find(name)) is not None:
+            return await own.run(call, arguments)
+        tool = self._ops.services.registry.snapshot().find(name)
+        if tool is not None and self._long.takes(call, tool):
+            return await self._long.run(call, tool, arguments)
+        result, charged = await self._ops.calls.call(call.principal, name, arguments)
+        if result.error is not None:
+            return failure(result.error)
+        shown: Result = {
+            "content": list(result.content),
+            "isError": result.is_error,
+            "resultType": "complete",
+            "_meta": {"uaol/charged_micro": charged},
+        }
+        if result.structured is not None:
+            shown["structuredContent"] = result.structured
+        return shown
+
+
+def _shown(tool: Tool) -> dict[str, Any]:
+    definition = tool.definition
+    optional = {"outputSchema": definition.output_schema, "annotations": definition.annotations}
+    return {
+        "name": tool.full_name,
+        "description": definition.description,
+        "inputSchema": definition.input_schema,
+        "_meta": {"uaol/price_micro": tool.price_micro},
+    } | {key: value for key, value in optional.items() if value is not None}
