@@ -4,12 +4,18 @@ It rides the context of the waiting task, so that nothing between the two has to
 that nobody waits for has none.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
-Teller = Callable[[float, float | None, str | None], Awaitable[None]]
-"""Takes progress, total (if known) and a message (if any), as `notifications/progress` does."""
+
+class Teller(Protocol):
+    """Takes what `notifications/progress` says."""
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        """Progress, the total if it is known, and a message if there is one."""
+
 
 _teller: ContextVar[Teller | None] = ContextVar("teller", default=None)
 

@@ -86,8 +86,16 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def world(database: Database, settings: Settings, tmp_path: Path) -> AsyncIterator[World]:
-    clock, metrics, wakeups = SystemClock(), Metrics(), Wakeups(None)
+def wakeups() -> Wakeups:
+    """Of this process alone."""
+    return Wakeups(None)
+
+
+@pytest.fixture
+async def world(
+    database: Database, settings: Settings, tmp_path: Path, wakeups: Wakeups
+) -> AsyncIterator[World]:
+    clock, metrics = SystemClock(), Metrics()
     billing, registry = Billing(), Registry()
     proxy = PlayedProxy(registry, settings, clock)
     storage = Storage(LocalBlobs(tmp_path / "files"), clock, b"k" * 32, UPLOAD_LIMIT)

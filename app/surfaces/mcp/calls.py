@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from mcp.server.context import ServerRequestContext
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from app.kernel.principal import Principal
 from app.orchestration import JobEvent
@@ -26,10 +27,24 @@ class Call:
     def of(cls, context: Context) -> "Call":
         """The call that the gate let through."""
         request = context.request
-        assert isinstance(request, Request)
+        assert isinstance(request, HTTPConnection)
         principal = request.scope[PRINCIPAL_KEY]
         assert isinstance(principal, Principal)
-        return cls(principal, str(request.base_url), context)
+        # A WebSocket's links lead to the same server over HTTP.
+        scheme = {"ws": "http", "wss": "https"}.get(request.url.scheme, request.url.scheme)
+        return cls(principal, str(request.base_url.replace(scheme=scheme)), context)
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What this tool gave the client to bring back; it came sealed and is what was given."""
+        raw = (self.context.params or {}).get("requestState")
+        return None if raw is None else orjson.loads(raw)
+
+    @property
+    def responses(self) -> Mapping[str, Any]:
+        """What the client answered to the questions of the round before."""
+        given: Mapping[str, Any] | None = (self.context.params or {}).get("inputResponses")
+        return given or {}
 
     async def progress(self, event: JobEvent, message: str) -> None:
         """Send a progress notification, if the caller asked for them; `seq` only grows."""

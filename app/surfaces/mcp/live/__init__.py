@@ -1,0 +1,7 @@
+"""What reaches MCP clients unasked: changes, progress, log messages, questions."""
+
+from app.surfaces.mcp.live.attaching import Live
+from app.surfaces.mcp.live.elicitation import Form, can_be_asked, input_request
+from app.surfaces.mcp.live.following import Following
+
+__all__ = ["Following", "Form", "Live", "can_be_asked", "input_request"]

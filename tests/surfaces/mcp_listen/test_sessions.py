@@ -1,0 +1,88 @@
+"""The same changes for clients of the handshake era, on the stream of their session."""
+
+from typing import Any
+
+import mcp_types as types
+import pytest
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+
+from app.kernel.principal import SERVICE
+from tests.surfaces.mcp_listen.clients import Inbox, connected, subscribe, unsubscribe, until
+from tests.surfaces.test_mcp import call
+from tests.surfaces.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def _until_told(client: Client, inbox: Inbox, kind: type[Any]) -> None:
+    """Submit jobs until one is told: the client opens its stream when it likes."""
+    for _ in range(50):
+        await call(client, "bio_agent.run_task", template="echo", input={"text": "hello"})
+        try:
+            await until(lambda: inbox.has(kind), 0.4)
+        except TimeoutError:
+            continue
+        return
+    raise AssertionError("the list of resources has not changed")
+
+
+async def test_the_handshake_says_so(url: str, world: World) -> None:
+    async with connected(url, world.alice, "legacy") as client:
+        capabilities = client.server_capabilities
+        assert capabilities is not None
+        assert capabilities.tools is not None
+        assert capabilities.tools.list_changed is True
+        assert capabilities.resources is not None
+        assert (capabilities.resources.list_changed, capabilities.resources.subscribe) == (
+            True,
+            True,
+        )
+        assert capabilities.logging is not None
+
+
+async def test_lists_and_resources(url: str, world: World) -> None:
+    inbox, services = Inbox(), world.services
+    async with connected(url, world.alice, "legacy", message_handler=inbox) as client:
+        await _until_told(client, inbox, types.ResourceListChangedNotification)
+        job = await call(client, "bio_agent.run_task", template="echo", input={"text": "wait"})
+        uris = [f"uaol://jobs/{job['job_id']}/{name}" for name in ("trace", "report")]
+        for uri in uris:
+            await subscribe(client, uri)
+        world.task.go.set()
+        for uri in uris:
+            await until(lambda uri=uri: inbox.has(types.ResourceUpdatedNotification, uri))
+        async with services.database.begin(SERVICE) as uow:
+            await services.registry.disable(uow, "words.free")
+            await services.registry.refresh(uow)
+        await until(lambda: inbox.has(types.ToolListChangedNotification))
+
+
+async def test_what_is_not_the_callers_is_not_found(url: str, world: World) -> None:
+    async with connected(url, world.alice) as client:
+        job = await call(client, "bio_agent.run_task", template="echo", input={"text": "hello"})
+    uri = f"uaol://jobs/{job['job_id']}/trace"
+    async with connected(url, world.bob, "legacy") as client:
+        for foreign in (uri, "file:///etc/passwd", "uaol://jobs/x/trace"):
+            with pytest.raises(MCPError) as caught:
+                await subscribe(client, foreign)
+            assert (caught.value.code, caught.value.data["code"]) == (-32002, "not_found")
+            await unsubscribe(client, foreign)
+
+
+async def test_unsubscribed_is_told_no_more(url: str, world: World) -> None:
+    inbox = Inbox()
+    async with connected(url, world.alice, "legacy", message_handler=inbox) as client:
+        await _until_told(client, inbox, types.ResourceListChangedNotification)
+        job = await call(client, "bio_agent.run_task", template="echo", input={"text": "wait"})
+        left, kept = (f"uaol://jobs/{job['job_id']}/{name}" for name in ("report", "trace"))
+        for uri in (left, kept):
+            await subscribe(client, uri)
+        await unsubscribe(client, left)
+        world.task.go.set()
+        await until(lambda: inbox.has(types.ResourceUpdatedNotification, kept))
+        await call(client, "bio_agent.stream_trace", job_id=job["job_id"])
+        done = len(inbox.came)
+        await subscribe(client, left)
+        assert not inbox.has(types.ResourceUpdatedNotification, left)
+        assert done <= len(inbox.came)
