@@ -8,7 +8,7 @@ from uuid import UUID
 
 from app.kernel.errors import AppError
 from app.kernel.principal import Principal
-from app.registry import ServerConfig, ToolDefinition
+from app.registry import ServerConfig, Tool, ToolDefinition
 
 FileResolver = Callable[[Principal, UUID], Awaitable[Path]]
 """Gives the local path of a file the principal may read, or raises `not_found`."""
@@ -18,7 +18,10 @@ OnListed = Callable[[ServerConfig, Sequence[ToolDefinition]], Awaitable[None]]
 
 
 class ToolCall(NamedTuple):
-    """One call. `timeout_s` can only shorten the tool's own limit."""
+    """One call. `timeout_s` can only shorten the tool's own limit.
+
+    With a `carrier` somebody else sends it; all that is checked and counted stays.
+    """
 
     principal: Principal
     name: str
@@ -26,6 +29,11 @@ class ToolCall(NamedTuple):
     idempotency_key: str | None = None
     job_id: UUID | None = None
     timeout_s: float | None = None
+    carrier: "Carrier | None" = None
+
+
+Carrier = Callable[[Tool, ToolCall, dict[str, Any], float], Awaitable["RawResult"]]
+"""Takes a call to its server in the backend's place: tool, call, checked arguments, time in s."""
 
 
 class Usage(NamedTuple):

@@ -1,17 +1,41 @@
 """The seam between the proxy and whatever runs a tool."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import mcp_types
 from mcp import Client
 
 from app.kernel.errors import AppError
+from app.kernel.principal import Principal
 from app.proxy.faults import server_down
+from app.proxy.telling import Teller
 from app.proxy.types import RawResult, ServerHealth, ToolCall
 from app.registry import ServerConfig, Tool, ToolDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a server says of itself: its capabilities, `serverInfo` and instructions."""
+
+    capabilities: Mapping[str, Any]
+    info: Mapping[str, Any]
+    instructions: str | None
+
+    @classmethod
+    def of(cls, client: Client) -> "Greeting":
+        """What an open client was told."""
+        info = client.server_info
+        return cls(
+            client.server_capabilities.model_dump(mode="json", by_alias=True, exclude_none=True),
+            {"name": "", "version": ""}
+            if info is None
+            else info.model_dump(mode="json", by_alias=True, exclude_none=True),
+            client.instructions,
+        )
 
 
 class ToolBackend(Protocol):
@@ -37,6 +61,29 @@ class ToolBackend(Protocol):
     def health(self) -> ServerHealth: ...
 
     async def close(self) -> None: ...
+
+
+class ServerBackend(ToolBackend, Protocol):
+    """A backend that is a whole MCP server, of which tools are a part."""
+
+    def greeting(self) -> Greeting:
+        """What the server says of itself. Raises `tool_server_down` while it never started."""
+        ...
+
+    async def check(self, tool: Tool, timeout_s: float) -> None:
+        """Raise unless the running server describes the tool as it was approved."""
+        ...
+
+    async def ask(
+        self,
+        principal: Principal,
+        method: str,
+        params: Mapping[str, Any],
+        timeout_s: float,
+        on_progress: Teller | None = None,
+    ) -> dict[str, Any]:
+        """The result of any request. Raises MCPError with the server's own error."""
+        ...
 
 
 class Link:
@@ -90,4 +137,10 @@ class Connector(Protocol):
 
         Faults of the connection are noted in `link`, also those of a handshake that fails.
         """
+        ...
+
+    async def send(
+        self, client: Client, link: Link, tool: Tool, call: ToolCall, arguments: dict[str, Any]
+    ) -> RawResult:
+        """Send one call, once. Raises an AppError for all that is not the tool's own refusal."""
         ...

@@ -1,5 +1,6 @@
 """One `tools/call` over an open client, its outcome read as a result or a fault."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -7,15 +8,21 @@ import mcp_types
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND, PARSE_ERROR
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from app.kernel.errors import AppError
 from app.proxy.backends.base import Link
 from app.proxy.faults import protocol_error
-from app.proxy.telling import teller
+from app.proxy.telling import Teller, teller
 from app.proxy.types import RawResult
 
 _WIDTH = 2000
+
+
+class _AnyResult(mcp_types.Result):
+    """A result that somebody else reads."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Exchange:
@@ -39,6 +46,34 @@ async def exchange(client: Client, link: Link, name: str, arguments: dict[str, A
         return _read_error(error, link, notes)
     except (ValidationError, RuntimeError) as error:
         raise notes.fault or protocol_error(link.server, "answered with no tool result") from error
+    finally:
+        current.reset(token)
+
+
+async def ask(
+    client: Client,
+    link: Link,
+    method: str,
+    params: Mapping[str, Any],
+    on_progress: Teller | None = None,
+) -> dict[str, Any]:
+    """The result of any request. Raises MCPError with the server's own error, else AppErrors."""
+    notes = Exchange()
+    token = current.set(notes)
+    request = mcp_types.Request[Any, Any](method=method, params=dict(params))
+    try:
+        result = await client.session.send_request(
+            request, _AnyResult, progress_callback=on_progress
+        )
+        return result.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    except MCPError as error:
+        if notes.fault is not None:
+            raise notes.fault from error
+        if error.code == CONNECTION_CLOSED:
+            raise link.down() from error
+        raise
+    except (ValidationError, RuntimeError) as error:
+        raise notes.fault or protocol_error(link.server, "answered with no result") from error
     finally:
         current.reset(token)
 

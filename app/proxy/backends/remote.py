@@ -1,31 +1,49 @@
-"""A tool server reached over Streamable HTTP.
+"""A tool server reached over HTTP.
 
-The URL is the operator's, so the guard is against what the server or the network makes of it: no
-redirect is followed, plain HTTP goes only to loopback or to a host the operator lists in `hosts`,
-and over https the certificate is checked before any header leaves. Environment proxies are
-ignored and nothing of the caller's own request is passed on.
+The connection that is supervised is the SDK's: it negotiates, lists the tools and follows their
+changes. Calls go over the wire, which is an order of magnitude cheaper.
+
+A configured server's URL is the operator's, so the guard is against what the server or the network
+makes of it: no redirect is followed, plain HTTP goes only to loopback or to a host the operator
+lists in `hosts`, and over https the certificate is checked before any header leaves. Environment
+proxies are ignored and nothing of the caller's own request is passed on. Registered servers are
+strangers': the pool they are given checks every address as well.
 """
 
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from time import monotonic
+from typing import Any
 
 import httpx2
+import orjson
 from mcp import Client
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from app.kernel.errors import AppError
 from app.proxy.backends.base import Link
 from app.proxy.backends.exchange import current
+from app.proxy.backends.raw import raw_error, raw_result
+from app.proxy.carrying import asking_progress, carry, param_headers, progress_to
+from app.proxy.credentials import Credentials
 from app.proxy.faults import output_too_large, protocol_error, server_down
-from app.registry import ServerConfig
+from app.proxy.telling import teller
+from app.proxy.types import RawResult, ToolCall
+from app.proxy.wire import HttpWire, Target, UnreachableError
+from app.registry import ServerConfig, Tool
 
 _CONNECT_S = 10.0
 # Shorter than the five seconds after which common servers close an idle connection.
 _IDLE_S = 4.0
 _MISSING = 404
 _UNREACHABLE = 502
+# Whoever calls keeps the tool's own time.
+_LONGEST_S = 3600.0
+_WINDOW_S = 60.0
 _MEDIA_TYPES = ("application/json", "text/event-stream")
 
 
@@ -53,32 +71,109 @@ class HttpPool:
 
 
 class RemoteConnector:
-    """Speaks MCP with the server at its configured URL."""
+    """Speaks MCP with the server at its URL."""
 
     reads_local_files = False
 
-    def __init__(self, server: ServerConfig, pool: HttpPool, *, output_limit: int) -> None:
+    def __init__(
+        self,
+        server: ServerConfig,
+        pool: HttpPool,
+        *,
+        target: Target,
+        wire: HttpWire,
+        credentials: Credentials | None = None,
+    ) -> None:
         assert server.url is not None
-        self.server = server
+        self.server, self.target = server, target
         self._url = httpx2.URL(server.url)
-        self._pool = pool
-        self._output_limit = output_limit
+        self._pool, self._wire, self._credentials = pool, wire, credentials
 
     @asynccontextmanager
     async def open(self, link: Link) -> AsyncIterator[Client]:
         """Connect and negotiate. Raises `tool_server_down` where the URL may not be used."""
         check_url(self.server, self._url)
-        transport = _ServerTransport(self.server, self._url, self._pool, link, self._output_limit)
-        timeout = httpx2.Timeout(None, connect=_CONNECT_S)
-        async with (
-            httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as http,
-            Client(
-                streamable_http_client(str(self._url), http_client=http, max_sse_event_size=None),
-                cache=None,
-                message_handler=link.on_message,
-            ) as client,
-        ):
+        async with self._client(link) as client:
+            is_modern = client.protocol_version in MODERN_PROTOCOL_VERSIONS
+            self._wire.eras.note(self.target, "modern" if is_modern else "legacy")
             yield client
+
+    async def send(
+        self, _client: Client, link: Link, tool: Tool, call: ToolCall, arguments: dict[str, Any]
+    ) -> RawResult:
+        """Send one call over the wire. A server that is gone is connected to anew."""
+        tell = teller()
+        params: dict[str, Any] = {"name": tool.definition.name, "arguments": arguments}
+        try:
+            answer = await carry(
+                self._wire,
+                self.target,
+                self._credentials,
+                call.principal,
+                "tools/call",
+                orjson.dumps(params if tell is None else asking_progress(params)),
+                name=tool.definition.name,
+                timeout_s=_LONGEST_S,
+                headers=param_headers(tool.definition, arguments),
+                on_message=None if tell is None else progress_to(tell),
+            )
+        except UnreachableError as error:
+            link.fail(error)
+            raise
+        if answer.body is None:
+            return raw_error(answer.error or b"", self.server.name)
+        return raw_result(answer.body, self.server.name)
+
+    @asynccontextmanager
+    async def _client(self, link: Link) -> AsyncIterator[Client]:
+        transport = _ServerTransport(
+            self.server, self._url, self._pool, link, self.target.output_limit
+        )
+        http = httpx2.AsyncClient(
+            transport=transport,
+            timeout=httpx2.Timeout(None, connect=_CONNECT_S),
+            trust_env=False,
+        )
+        async with AsyncExitStack() as stack:
+            streams: AbstractAsyncContextManager[Any]
+            if self.target.transport == "sse":
+                streams = sse_client(str(self._url), httpx_client_factory=_Given(http))
+            else:
+                await stack.enter_async_context(http)
+                streams = streamable_http_client(
+                    str(self._url), http_client=http, max_sse_event_size=None
+                )
+            client = Client(streams, cache=None, message_handler=link.on_message)
+            yield await stack.enter_async_context(client)
+
+
+class _Given:
+    """A client that exists already, for the SDK to open and close."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self._http = http
+
+    def __call__(self, *_: Any, **__: Any) -> httpx2.AsyncClient:
+        return self._http
+
+
+def target_of(
+    server: ServerConfig, *, output_limit: int, allow_private: bool = False
+) -> Target | None:
+    """A server as the wire takes it; None for one that has no URL.
+
+    Configured servers may be anywhere, a stranger's only where the operator lets all be.
+    """
+    if server.url is None:
+        return None
+    return Target(
+        name=server.name,
+        url=server.url,
+        headers=server.headers,
+        transport="sse" if server.transport == "sse" else "streamable-http",
+        allow_private=allow_private or not server.is_guarded,
+        output_limit=output_limit,
+    )
 
 
 class _ServerTransport(httpx2.AsyncBaseTransport):
@@ -104,7 +199,9 @@ class _ServerTransport(httpx2.AsyncBaseTransport):
         # The SDK follows redirects within an origin, which it cannot without this.
         response.headers.pop("location", None)
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _CappedStream(response.stream, self._link, self._limit)
+        response.stream = _CappedStream(
+            response.stream, self._link, self._limit, is_endless=request.method == "GET"
+        )
         return response
 
     def _unreachable(
@@ -138,13 +235,19 @@ class _ServerTransport(httpx2.AsyncBaseTransport):
 class _CappedStream(httpx2.AsyncByteStream):
     """Ends an answer that grows past the limit, or breaks off, for its own call only."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream, link: Link, limit: int) -> None:
+    def __init__(
+        self, stream: httpx2.AsyncByteStream, link: Link, limit: int, *, is_endless: bool
+    ) -> None:
         self._stream, self._link, self._limit = stream, link, limit
+        # What a server says of itself may go on for ever, by so many bytes a minute.
+        self._is_endless = is_endless
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
+        size, began = 0, monotonic()
         try:
             async for chunk in self._stream:
+                if self._is_endless and monotonic() - began > _WINDOW_S:
+                    size, began = 0, monotonic()
                 size += len(chunk)
                 if size > self._limit:
                     _note(self._link, output_too_large(self._link.server, self._limit))

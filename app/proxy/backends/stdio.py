@@ -2,15 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 from mcp import Client
 
 from app.proxy.backends.base import Link
+from app.proxy.backends.exchange import exchange
 from app.proxy.backends.pipes import PipeTransport
 from app.proxy.backends.process import ServerProcess
 from app.proxy.faults import server_down
-from app.registry import ServerConfig
+from app.proxy.types import RawResult, ToolCall
+from app.registry import ServerConfig, Tool
 
 
 def _client(transport: PipeTransport, link: Link) -> Client:
@@ -36,6 +39,12 @@ class StdioConnector:
             async with _client(transport, link) as client:
                 yield client
             tasks.cancel_scope.cancel()
+
+    async def send(
+        self, client: Client, link: Link, tool: Tool, _call: ToolCall, arguments: dict[str, Any]
+    ) -> RawResult:
+        """Send one call over the pipes."""
+        return await exchange(client, link, tool.definition.name, arguments)
 
     async def _spawn(self) -> ServerProcess:
         assert self.server.command is not None

@@ -7,7 +7,7 @@ calls from other tasks go through the client object.
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,13 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from app.kernel.errors import AppError, Code
-from app.proxy.backends.base import Connector, Link
+from app.kernel.principal import Principal
+from app.proxy.backends.base import Connector, Greeting, Link
 from app.proxy.backends.changes import follow_changes
-from app.proxy.backends.exchange import exchange
+from app.proxy.backends.exchange import ask
 from app.proxy.definitions import definitions_of, list_all
 from app.proxy.faults import server_down, tool_timeout
+from app.proxy.telling import Teller
 from app.proxy.types import OnListed, RawResult, ServerHealth, ToolCall
 from app.registry import Tool, ToolDefinition
 
@@ -74,6 +76,7 @@ class SupervisedBackend:
         self._task: asyncio.Task[None] | None = None
         self._probes: set[asyncio.Task[None]] = set()
         self._definitions: tuple[ToolDefinition, ...] = ()
+        self._greeting: Greeting | None = None
         self._starts = self._failures = self._crashes = self._timeouts = 0
         self._error: AppError | None = None
 
@@ -96,6 +99,11 @@ class SupervisedBackend:
             restarts=max(0, self._starts - 1),
         )
 
+    def recheck(self) -> None:
+        """List the tools again soon; a server that cannot be listed is connected anew."""
+        if self._link is not None:
+            self._link.mark_stale()
+
     async def close(self) -> None:
         """End the server; calls still running get `tool_server_down`."""
         self._is_closing = True
@@ -117,14 +125,41 @@ class SupervisedBackend:
         _refuse_drift(session, tool)
         try:
             async with asyncio.timeout(timeout_s):
-                result = await exchange(
-                    session.client, session.link, tool.definition.name, arguments
+                result = await self._connector.send(
+                    session.client, session.link, tool, call, arguments
                 )
         except TimeoutError as error:
             self._suspect(session)
             raise tool_timeout(tool.full_name, timeout_s) from error
         self._timeouts = 0
         return result
+
+    def greeting(self) -> Greeting:
+        """What the server said when it last started."""
+        if self._greeting is None:
+            raise server_down(self.server.name) from self._error
+        return self._greeting
+
+    async def check(self, tool: Tool, timeout_s: float) -> None:
+        """Raise unless the running server describes the tool as it was approved."""
+        _refuse_drift(self._open_session or await self._ready(timeout_s), tool)
+
+    async def ask(
+        self,
+        _principal: Principal,
+        method: str,
+        params: Mapping[str, Any],
+        timeout_s: float,
+        on_progress: Teller | None = None,
+    ) -> dict[str, Any]:
+        """The result of any request over the warm connection."""
+        session = await self._ready(timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await ask(session.client, session.link, method, params, on_progress)
+        except TimeoutError as error:
+            self._suspect(session)
+            raise tool_timeout(f"{self.server.name} {method}", timeout_s) from error
 
     async def _ready(self, timeout_s: float) -> _Session:
         """The open session; a server that is just being started again is waited for."""
@@ -196,7 +231,7 @@ class SupervisedBackend:
         definitions = definitions_of(self.server, await list_all(client, self.server.name))
         if self._on_listed is not None:
             await self._on_listed(self.server, definitions)
-        self._definitions = definitions
+        self._definitions, self._greeting = definitions, Greeting.of(client)
         self._session = _Session(link, client, {item.name: item for item in definitions})
         self._error = None
         self._announce()
