@@ -52,6 +52,7 @@ from app.registry import Registry, ServerConfig, ToolDefinition, load_config, ma
 from app.sandbox import Limits, Sandbox, make_executors
 from app.storage import LocalBlobs, Storage
 from app.surfaces.context import Access
+from app.surfaces.safe import finder, open_safe
 from app.surfaces.schedulejobs import ScheduleJobs
 from app.surfaces.services import Services
 
@@ -200,6 +201,7 @@ def build(
     wakeups = Wakeups(address.app_dsn)
     billing, registry = Billing(), make_registry(settings, wakeups, metrics)
     storage, sandbox, templates = _storage(settings, clock), _sandbox(settings), Templates()
+    safe = open_safe(settings, database, wakeups, clock, finder(registry, servers))
     proxy = ToolProxy(
         registry=registry,
         limiter=Limiter(clock),
@@ -210,6 +212,7 @@ def build(
         servers=servers,
         on_listed=_catalogue(database, registry, billing),
         metrics=metrics,
+        credentials=safe.credentials,
     )
     admission, limits = Admission(wakeups), JobLimits(wakeups)
     webhooks = _webhooks(settings, wakeups)
@@ -219,9 +222,7 @@ def build(
         settings=settings,
         database=database,
         wakeups=wakeups,
-        auth=Auth(
-            clock, token_verifier(settings, clock), is_sign_up_open=settings.jwt_sign_up
-        ),
+        auth=Auth(clock, token_verifier(settings, clock), is_sign_up_open=settings.jwt_sign_up),
         billing=billing,
         registry=registry,
         proxy=proxy,
@@ -234,6 +235,7 @@ def build(
         metrics=metrics,
         limits=limits,
         webhooks=webhooks,
+        safe=safe,
     )
     return replace(services, worker=_worker(services, lifecycle)) if has_worker else services
 
@@ -319,7 +321,7 @@ async def _tend(services: Services) -> None:
             await watch.run_once()
             async with services.database.begin(SERVICE) as uow:
                 await services.billing.release_expired(uow, living=living_jobs)
-                await services.auth.record_use(uow)
+                await services.record_use(uow)
             await retention.run_once()
         except AppError as error:
             _log.warning("upkeep interrupted", extra={"reason": error.message})
@@ -355,7 +357,7 @@ async def running(
         progress("Testing the sandbox")
         await services.sandbox.start()
         stack.push_async_callback(services.sandbox.close)
-        stack.push_async_callback(services.proxy.close)
+        stack.push_async_callback(services.close_clients)
         progress("Starting the tool servers")
         await services.proxy.start()
         await _retire_servers(services)

@@ -80,6 +80,7 @@ class _Commands(click.Group):
         "queue",
         "retention",
         "key",
+        "vault",
         "doctor",
         "serve",
         "worker",
@@ -99,14 +100,12 @@ class _Commands(click.Group):
                 from app.cli.doctor import doctor as command
             case "task":
                 from app.cli.task import task as command
-            case "tools":
-                from app.cli.tools import tools as command
-            case "servers":
-                from app.cli.servers import servers as command
+            case "tools" | "servers":
+                return _of_the_catalogue(cmd_name)
             case "jobs" | "schedules" | "queue" | "retention":
                 return _of_the_queue(cmd_name)
-            case "key":
-                from app.cli.keys import key as command
+            case "key" | "vault":
+                return _of_credentials(cmd_name)
             case "serve" | "up" | "worker" | "migrate":
                 from app.cli import serve
 
@@ -115,6 +114,20 @@ class _Commands(click.Group):
             case _:
                 return None
         return command
+
+
+def _of_the_catalogue(name: str) -> click.Command:
+    from app.cli import servers, tools
+
+    known: dict[str, click.Command] = {"tools": tools.tools, "servers": servers.servers}
+    return known[name]
+
+
+def _of_credentials(name: str) -> click.Command:
+    from app.cli import keys, vault
+
+    known: dict[str, click.Command] = {"key": keys.key, "vault": vault.vault}
+    return known[name]
 
 
 def _of_the_queue(name: str) -> click.Command:

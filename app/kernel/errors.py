@@ -139,7 +139,7 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.TOOL_FAILED: _info(422, "The tool reported an error of its own."),
     Code.TOOL_DEFINITION_REFUSED: _info(422, "The scan of a tool's definition found something."),
     Code.SECRET_MISSING: _info(409, "The tool's server needs a secret that is not set."),
-    Code.SECRET_REFUSED: _info(409, "The tool's server turned down the secret it was sent."),
+    Code.SECRET_REFUSED: _info(409, "The tool's server turned down the secret or account."),
     Code.SECRET_UNREADABLE: _info(409, "A stored secret, or the key it is under, was changed."),
     Code.KEYS_UNAVAILABLE: _info(503, "The keys of secrets cannot be reached.", retry=True),
     Code.CONNECTION_REQUIRED: _info(409, "The tool's server needs your account to be connected."),

@@ -92,7 +92,7 @@ class Scrubber:
             return clean
 
     def _spelt_out(self, raw: _Bytes, parsed: Any) -> _Bytes:
-        """For JSON that spells plain characters as `\\u00..`, which hides a value from a search."""
+        """For JSON that spells plain characters as escapes, which hides a value from a search."""
         clean = self.value(parsed)
         return raw if clean == parsed else orjson.dumps(clean)
 

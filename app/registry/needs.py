@@ -7,7 +7,7 @@ own origin.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 from uuid import UUID
 
 from app.registry.readers import flag, mapping, optional_string, refuse, strings, text_value
@@ -125,11 +125,9 @@ def _name(raw: Any, key: str) -> str:
 def _scope(raw: Any, key: str) -> SecretScope:
     if raw is None:
         return "user"
-    for scope in get_args(SecretScope):
-        if raw == scope:
-            known: SecretScope = scope
-            return known
-    refuse(key, f"must be {', '.join(get_args(SecretScope))}")
+    if raw not in get_args(SecretScope):
+        refuse(key, f"must be {', '.join(get_args(SecretScope))}")
+    return cast(SecretScope, raw)
 
 
 def read_oauth(raw: Any, key: str) -> UpstreamOAuth | None:

@@ -14,12 +14,14 @@ from app.storage import StoredFile
 from app.surfaces.batches import Batch, ToolJob
 from app.surfaces.charging import BY_OUTCOME, Charging, quote
 from app.surfaces.context import Access, owned
+from app.surfaces.connections import Connecting
 from app.surfaces.deadletters import PutAside
 from app.surfaces.files import Files
 from app.surfaces.limits import Limiting
 from app.surfaces.queues import Operating
 from app.surfaces.scheduling import Scheduling
 from app.surfaces.registry import Registering
+from app.surfaces.secrets import Secrets
 from app.surfaces.services import Services
 from app.surfaces.submission import Submission
 from app.surfaces.terms import USUAL, Terms
@@ -40,12 +42,14 @@ class Operations:
         self.services = services
         self.access = Access(services.database, services.auth)
         self.files = Files(services, self.access)
-        self.calls = ToolCalls(services, self.access)
+        self.calls = ToolCalls(services)
         self.limits = Limiting(services, self.access)
         self.schedules = Scheduling(services, self.access)
         self.dead_letters = PutAside(services, self.access)
         self.queues = Operating(services, self.access)
         self.webhooks = Telling(services, self.access)
+        self.secrets = Secrets(services, self.access)
+        self.connecting = Connecting(services, self.access)
         self.registry = Registering(services, self.access)
         self._submission = Submission(services, self.access, self.files)
         self._tool_jobs = ToolJobs(services, self.access)

@@ -9,12 +9,14 @@ from app.billing import Billing
 from app.kernel.db import Database
 from app.kernel.metrics import Metrics
 from app.kernel.settings import Settings
+from app.kernel.uow import UnitOfWork
 from app.kernel.wakeups import Wakeups
 from app.orchestration import Intake, JobLimits, Jobs, Webhooks, Worker
 from app.proxy import ToolProxy
 from app.registry import Registry
 from app.sandbox import Sandbox
 from app.storage import Storage
+from app.surfaces.safe import Safe
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,20 @@ class Services:
     metrics: Metrics
     limits: JobLimits | None = None
     webhooks: Webhooks | None = None
+    safe: Safe | None = None
 
     def limit_names(self, user_id: UUID, tool: str | None, key: str | None) -> tuple[str, ...]:
         """The limits a job of that tool and key counts against."""
         return () if self.limits is None else self.limits.names_for(user_id, tool=tool, key=key)
+
+    async def record_use(self, uow: UnitOfWork) -> None:
+        """Write when keys and secrets were used last; called now and then."""
+        await self.auth.record_use(uow)
+        if self.safe is not None:
+            await self.safe.vault.record_use(uow)
+
+    async def close_clients(self) -> None:
+        """Stop the tool servers and close what reaches others."""
+        await self.proxy.close()
+        if self.safe is not None:
+            await self.safe.web.close()

@@ -75,7 +75,7 @@ def _info(row: Mapping[Any, Any]) -> SecretInfo:
 
 
 def _sealed(row: Sequence[Any]) -> Sealed:
-    user_id, secret_id, version, kek_id, wrapped, ciphertext, origins = row
+    user_id, secret_id, version, kek_id, wrapped, ciphertext, origins = row[:7]
     slot = Slot(user_id, secret_id, version)
     return Sealed(slot, kek_id, bytes(wrapped), bytes(ciphertext), tuple(origins))
 
@@ -83,10 +83,10 @@ def _sealed(row: Sequence[Any]) -> Sealed:
 async def slot(uow: UnitOfWork, ref: SecretRef) -> tuple[Slot, tuple[str, ...]]:
     """The slot of the secret's next value and its origins; version 1 if it does not exist."""
     sql = f"select secret_id, version, origins from app.vault_secret where {_PLACE}"
-    row = (await uow.execute(sql, _place(ref))).first()
+    row = (await uow.execute(sql, _place(ref))).mappings().first()
     if row is None:
         return Slot(ref.user_id, new_id(), 1), ()
-    return Slot(ref.user_id, row[0], row[1] + 1), tuple(row[2])
+    return Slot(ref.user_id, row["secret_id"], row["version"] + 1), tuple(row["origins"])
 
 
 async def put(uow: UnitOfWork, ref: SecretRef, sealed: Sealed) -> SecretInfo | None:
@@ -142,7 +142,11 @@ async def find(uow: UnitOfWork, refs: Sequence[SecretRef]) -> dict[SecretRef, Se
     by_place = {(ref.user_id, ref.scope, ref.holder, ref.name): ref for ref in refs}
     columns = [list(column) for column in zip(*by_place, strict=True)] or [[], [], [], []]
     rows = await uow.fetch(_FIND, *columns)
-    return {by_place[row[0], row[7], row[8], row[9]]: _sealed(row[:7]) for row in rows}
+    found: dict[SecretRef, Sealed] = {}
+    for row in rows:
+        scope, holder, name = row[7:]
+        found[by_place[row[0], scope, holder, name]] = _sealed(row)
+    return found
 
 
 async def stale(uow: UnitOfWork, kek_id: str, after: UUID | None, limit: int) -> list[Sealed]:

@@ -1,4 +1,4 @@
-"""Tables of the vault: what there is, which owners see, and the sealed values, which nobody sees."""
+"""Tables of the vault: what there is, for owners to see, and sealed values, for nobody."""
 
 from datetime import datetime
 from uuid import UUID

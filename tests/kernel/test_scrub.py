@@ -85,7 +85,9 @@ def test_base64_at_any_offset_is_hidden(secret: str, offset: bytes, tail: bytes)
     assert HIDDEN in Scrubber([secret]).text(coded)
 
 
-@pytest.mark.parametrize("secret", ["nabcdef", "u0041bc", '"quoted"', "back\\slash\\", "\\\\\\\\\\\\"])
+@pytest.mark.parametrize(
+    "secret", ["nabcdef", "u0041bc", '"quoted"', "back\\slash\\", "\\\\\\\\\\\\"]
+)
 def test_a_match_that_begins_within_an_escape_leaves_json(secret: str) -> None:
     raw = orjson.dumps({"text": "\nabcdef and \\u0041bc", "echo": secret})
     value = orjson.loads(Scrubber([secret]).bytes(raw))

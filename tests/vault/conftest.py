@@ -1,6 +1,5 @@
 """A vault with keys in files, over a real database with two users."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -39,7 +38,7 @@ class Vaults:
 
 
 @pytest.fixture
-async def vaults(database: Database, tmp_path: Path) -> AsyncIterator[Vaults]:
+async def vaults(database: Database, tmp_path: Path) -> Vaults:
     clock, wakeups = SystemClock(), Wakeups(None)
     keys = LocalKeys(tmp_path / "keys")
     vault = Vault(keys, clock, wakeups)
@@ -49,7 +48,7 @@ async def vaults(database: Database, tmp_path: Path) -> AsyncIterator[Vaults]:
         bob = (await auth.ensure_user(uow, "bob@example.org")).user_id
         project = (await auth.ensure_project(uow, alice, "Globins")).project_id
     scopes = frozenset({Scope.KEYS})
-    yield Vaults(
+    return Vaults(
         vault,
         SecretKeeper(vault, database),
         keys,

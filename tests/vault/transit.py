@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 TOKEN = "hvs.test-token-of-the-platform"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     def __init__(self, status: int, *errors: str) -> None:
         self.status, self.errors = status, errors
 
@@ -30,7 +30,6 @@ class Transit:
         self.name = name
         self.versions = [secrets.token_bytes(32)]
         self.fault: str | None = None
-        self.asked: list[tuple[str, str]] = []
         self.url = ""
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +45,7 @@ class Transit:
                 return self._encrypt(body)
             case "POST" | "PUT", p if p == f"/v1/transit/decrypt/{self.name}":
                 return self._decrypt(body)
-        raise Refused(404, "no handler for route")
+        raise RefusedError(404, "no handler for route")
 
     def _encrypt(self, body: dict[str, Any]) -> dict[str, Any]:
         plain, bound = (base64.b64decode(body[key]) for key in ("plaintext", "associated_data"))
@@ -64,7 +63,7 @@ class Transit:
             bound = base64.b64decode(body["associated_data"])
             plain = AESGCM(key).decrypt(sealed[:12], sealed[12:], bound)
         except (ValueError, IndexError, InvalidTag) as error:
-            raise Refused(400, "cipher: message authentication failed") from error
+            raise RefusedError(400, "cipher: message authentication failed") from error
         return {"plaintext": base64.b64encode(plain).decode()}
 
 
@@ -82,55 +81,64 @@ FAULTS = {
 }
 
 
-def _handler(transit: Transit) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer({})
+class Handler(BaseHTTPRequestHandler):
+    """One request; the server it belongs to has the engine."""
 
-        def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("content-length", "0")))
-            self._answer(json.loads(raw or b"{}"))
+    def do_GET(self) -> None:
+        self._answer({})
 
-        do_PUT = do_POST
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("content-length", "0")))
+        self._answer(json.loads(raw or b"{}"))
 
-        def _answer(self, body: dict[str, Any]) -> None:
-            transit.asked.append((self.command, self.path))
-            if transit.fault == "reset":
-                self.close_connection = True
-                self.connection.close()
-                return
-            if transit.fault is not None:
-                self._send(*FAULTS[transit.fault])
-                return
-            try:
-                if self.headers.get("x-vault-token") != TOKEN:
-                    raise Refused(403, "permission denied")
-                data = transit.answer(self.command, self.path, body)
-            except Refused as error:
-                self._send(error.status, json.dumps({"errors": error.errors}).encode())
-                return
-            told = {"request_id": "1", "lease_id": "", "renewable": False, "data": data}
-            self._send(200, json.dumps(told).encode())
+    def do_PUT(self) -> None:
+        self.do_POST()
 
-        def _send(self, status: int, raw: bytes) -> None:
-            self.send_response(status)
-            if status == 307:
-                self.send_header("location", "http://127.0.0.1:1/elsewhere")
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+    def _answer(self, body: dict[str, Any]) -> None:
+        assert isinstance(self.server, Server)
+        transit = self.server.transit
+        if transit.fault == "reset":
+            self.close_connection = True
+            self.connection.close()
+            return
+        if transit.fault is not None:
+            self._send(*FAULTS[transit.fault])
+            return
+        try:
+            if self.headers.get("x-vault-token") != TOKEN:
+                raise RefusedError(403, "permission denied")
+            data = transit.answer(self.command, self.path, body)
+        except RefusedError as error:
+            self._send(error.status, json.dumps({"errors": error.errors}).encode())
+            return
+        told = {"request_id": "1", "lease_id": "", "renewable": False, "data": data}
+        self._send(200, json.dumps(told).encode())
 
-        def log_message(self, *_: object) -> None:
-            return None
+    def _send(self, status: int, raw: bytes) -> None:
+        self.send_response(status)
+        if status == 307:
+            self.send_header("location", "http://127.0.0.1:1/elsewhere")
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
 
-    return Handler
+    def log_message(self, *_: object) -> None:
+        return None
+
+
+class Server(ThreadingHTTPServer):
+    """Gives its handlers the engine."""
+
+    def __init__(self, transit: Transit) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.transit = transit
 
 
 @contextmanager
 def serving(transit: Transit) -> Iterator[Transit]:
     """Serve it on the loopback while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(transit))
+    server = Server(transit)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     transit.url = f"http://127.0.0.1:{server.server_address[1]}"

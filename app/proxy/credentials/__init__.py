@@ -1,4 +1,4 @@
-"""What goes along with a call to a remote server: its callers' secrets and tokens, for its origin."""
+"""What goes along with a call to a remote server: its callers' secrets and tokens."""
 
 from app.proxy.credentials.origins import origin_of
 from app.proxy.credentials.service import ServerCredentials

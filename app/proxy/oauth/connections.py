@@ -12,15 +12,15 @@ from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
-from app.proxy.credentials import (
-    AccessToken,
-    Upstream,
-    UpstreamRefusedError,
-    origin_of,
-)
+from app.proxy.credentials import AccessToken, Upstream, origin_of
 from app.proxy.oauth import grants, store
 from app.proxy.oauth.challenge import Challenge, read_challenge
-from app.proxy.oauth.faults import GrantRefusedError, connection_required, failed
+from app.proxy.oauth.faults import (
+    GrantRefusedError,
+    account_refused,
+    connection_required,
+    failed,
+)
 from app.proxy.oauth.kept import KeptTokens, read_tokens
 from app.proxy.oauth.types import Connection, Tokens
 from app.proxy.oauth.web import Web
@@ -154,7 +154,7 @@ class OAuthConnections:
         """For 403: more consent, if that is what is missing (RFC 6750, section 3.1)."""
         missing = set(challenge.scopes) - set(known.row.scopes)
         if challenge.error != "insufficient_scope" or not missing:
-            return UpstreamRefusedError(upstream.slug, _FORBIDDEN, None)
+            return account_refused(upstream.slug)
         async with self._transactions.begin(principal.elevated()) as uow:
             await store.want(uow, principal.owner, upstream.slug, challenge.scopes)
         why = "needs your consent to more than you gave"

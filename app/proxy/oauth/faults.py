@@ -45,6 +45,16 @@ def connection_required(
     )
 
 
+def account_refused(server: str) -> AppError:
+    """The error for a server that knows the user's account and does not let it do this."""
+    return AppError(
+        Code.SECRET_REFUSED,
+        f"The server {server} does not let your account do this (HTTP 403).",
+        hint="Ask for access there, or connect another account.",
+        details={"server": server},
+    )
+
+
 def flow_invalid(why: str) -> AppError:
     """The error for a step of a connection that nobody is in the middle of."""
     return AppError(

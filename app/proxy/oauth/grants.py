@@ -1,4 +1,4 @@
-"""What is said to a token endpoint: a code and its verifier for tokens, a refresh token for new ones.
+"""What is said to a token endpoint: a code with its verifier, or a refresh token, for tokens.
 
 Every request names the resource (RFC 8707), so that a token is good for that one server alone.
 """
@@ -91,9 +91,7 @@ async def _ask(web: Web, grant: Grant, form: dict[str, str], now: datetime) -> T
     return _tokens(host, answer, now)
 
 
-def _signed(
-    grant: Grant, form: dict[str, str]
-) -> tuple[dict[str, str], httpx2.BasicAuth | None]:
+def _signed(grant: Grant, form: dict[str, str]) -> tuple[dict[str, str], httpx2.BasicAuth | None]:
     """The form with what proves the client (RFC 6749, section 2.3.1)."""
     client = grant.client
     if client.method == "client_secret_basic" and client.client_secret is not None:
@@ -113,7 +111,7 @@ def _tokens(host: str, answer: WebAnswer, now: datetime) -> Tokens:
     if not _is_token(access) or not (again is None or _is_token(again)):
         raise failed(host, "gives something that is no token")
     scopes = scopes_of(body["scope"]) if "scope" in body else None
-    return Tokens(access, again, _end(body.get("expires_in"), now), scopes)
+    return Tokens(str(access), again, _end(body.get("expires_in"), now), scopes)
 
 
 def _end(seconds: Any, now: datetime) -> datetime | None:

@@ -67,7 +67,7 @@ async def _register(web: Web, server: AuthServer, url: str, identity: Identity) 
         raise failed(who, f"refuses to register a client (HTTP {answer.status})")
     if identity.redirect_uri not in body.get("redirect_uris", [identity.redirect_uri]):
         raise failed(who, "registered another redirect address than it was given")
-    return Client(client_id, *_method(who, body, wanted, secret), is_registered=True)
+    return Client(str(client_id), *_method(who, body, wanted, secret), is_registered=True)
 
 
 def _method(

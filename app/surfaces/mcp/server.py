@@ -21,6 +21,7 @@ from app.surfaces.mcp.resources import Resources
 from app.surfaces.mcp.schedules import ScheduleTools
 from app.surfaces.mcp.tasks import TaskTools
 from app.surfaces.mcp.tools import Tools
+from app.surfaces.mcp.secrets import SecretTools
 from app.surfaces.mcp.webhooks import WebhookTools
 from app.surfaces.mcp.workflows import WorkflowTools
 from app.surfaces.operations import Operations
@@ -54,6 +55,7 @@ def _own(operations: Operations, long: LongTasks) -> OwnTools:
         ScheduleTools(operations),
         QueueTools(operations),
         WebhookTools(operations),
+        SecretTools(operations),
         WorkflowTools(operations, long),
         BillingTools(operations),
         RegistryTools(operations),

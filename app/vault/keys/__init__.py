@@ -6,4 +6,12 @@ from app.vault.keys.choice import make_keys
 from app.vault.keys.hashicorp import HashicorpKeys
 from app.vault.keys.local import LocalKeys
 
-__all__ = ["AwsKeys", "HashicorpKeys", "KeyBackend", "LocalKeys", "Wrapped", "make_keys", "not_ours"]
+__all__ = [
+    "AwsKeys",
+    "HashicorpKeys",
+    "KeyBackend",
+    "LocalKeys",
+    "Wrapped",
+    "make_keys",
+    "not_ours",
+]

@@ -37,9 +37,7 @@ class KeyBackend(Protocol):
 
 def unavailable(backend: str, reason: str, hint: str) -> AppError:
     """The error for a back end that gives no answer; `reason` holds no secret."""
-    return AppError(
-        Code.KEYS_UNAVAILABLE, f"The keys of secrets ({backend}) {reason}.", hint=hint
-    )
+    return AppError(Code.KEYS_UNAVAILABLE, f"The keys of secrets ({backend}) {reason}.", hint=hint)
 
 
 def not_ours() -> AppError:

@@ -1,6 +1,5 @@
 """What goes along with a call: filled for one origin, missing with a clear word, forgotten soon."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -37,7 +36,11 @@ class Callers:
         self.upstreams["api"] = Upstream("api", url, headers, None, developer)
 
     async def set(
-        self, value: str, scope: str = "user", name: str = "TOKEN", origins: tuple[str, ...] = ORIGIN
+        self,
+        value: str,
+        scope: str = "user",
+        name: str = "TOKEN",
+        origins: tuple[str, ...] = ORIGIN,
     ) -> None:
         ref = self.vaults.ref(name, scope)
         await self.vaults.keeper.set(self.vaults.alice, ref, value.encode(), origins)
@@ -53,8 +56,8 @@ class Callers:
 
 
 @pytest.fixture
-async def callers(vaults: Vaults) -> AsyncIterator[Callers]:
-    yield Callers(vaults, ManualClock())
+def callers(vaults: Vaults) -> Callers:
+    return Callers(vaults, ManualClock())
 
 
 async def test_a_server_that_needs_nothing_gets_nothing(callers: Callers) -> None:
@@ -115,7 +118,9 @@ async def test_a_projects_secret_is_for_its_calls_alone(callers: Callers) -> Non
     await callers.set("project-secret", "project")
     assert await callers.headers() == {"X-Key": "project-secret"}
     alice = callers.vaults.alice
-    assert "key of the project" in str((await callers.missing(alice._replace(project_id=None))).hint)
+    assert "key of the project" in str(
+        (await callers.missing(alice._replace(project_id=None))).hint
+    )
     stranger = callers.vaults.bob._replace(project_id=callers.vaults.project)
     await callers.missing(stranger)
 
@@ -166,7 +171,9 @@ async def test_one_users_secret_is_never_anothers(callers: Callers) -> None:
     bobs = SecretRef(callers.vaults.bob.owner, "user", "TOKEN")
     await callers.vaults.keeper.set(callers.vaults.bob, bobs, b"the-secret-of-bob", ORIGIN)
     assert await callers.headers() == {"Authorization": "Bearer the-secret-of-alice"}
-    assert await callers.headers(callers.vaults.bob) == {"Authorization": "Bearer the-secret-of-bob"}
+    assert await callers.headers(callers.vaults.bob) == {
+        "Authorization": "Bearer the-secret-of-bob"
+    }
 
 
 async def test_a_refused_secret_is_named_and_not_shown(callers: Callers) -> None:

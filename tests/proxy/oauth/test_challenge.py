@@ -9,14 +9,22 @@ from app.proxy.oauth.challenge import Challenge, read_challenge
 PLACE = "https://mcp.example/.well-known/oauth-protected-resource"
 
 
+FULL = (
+    'Bearer error="insufficient_scope", scope="files:read",error_description="a \\"b\\"",'
+    f'resource_metadata="{PLACE}"'
+)
+
+
 @pytest.mark.parametrize(
     ("header", "wanted"),
     [
         (f'Bearer resource_metadata="{PLACE}"', Challenge(None, (), PLACE)),
-        (f'bearer  RESOURCE_METADATA = "{PLACE}" , scope="a b"', Challenge(None, ("a", "b"), PLACE)),
         (
-            f'Bearer error="insufficient_scope", scope="files:read", resource_metadata="{PLACE}",'
-            ' error_description="More, \\"please\\""',
+            f'bearer  RESOURCE_METADATA = "{PLACE}" , scope="a b"',
+            Challenge(None, ("a", "b"), PLACE),
+        ),
+        (
+            FULL,
             Challenge("insufficient_scope", ("files:read",), PLACE),
         ),
         ("Bearer error=invalid_token", Challenge("invalid_token", (), None)),

@@ -175,7 +175,7 @@ async def test_a_server_that_wants_what_it_has_leads_round_no_circle(world: Conn
     for challenge in (told, None, "Bearer error=", 'Bearer error="invalid_token"'):
         error = await refused(world, header, 403, challenge)
         assert error is not None
-        assert error.code is Code.TOOL_SERVER_DOWN
+        assert error.code is Code.SECRET_REFUSED
     assert await status(world) == "connected"
 
 
