@@ -11,7 +11,7 @@ from mcp import Client
 from app.kernel.errors import AppError
 from app.proxy.faults import protocol_error
 from app.proxy.schemas import compile_schema
-from app.registry import TOOL_NAME, ServerConfig, ToolDefinition, ToolOverride
+from app.registry import MORE, TOOL_NAME, ServerConfig, ToolDefinition, ToolOverride
 
 MAX_PAGES = 100
 MAX_TOOLS = 2000
@@ -68,6 +68,7 @@ def _definition(
         input_schema=schema,
         output_schema=raw.get("outputSchema"),
         annotations=raw.get("annotations"),
+        more={key: raw[key] for key in MORE if raw.get(key)},
     )
 
 

@@ -28,6 +28,7 @@ from app.registry.service import NOTICES, TOPIC, Registry
 from app.registry.snapshot import Lookups, Snapshot
 from app.registry.store import ToolState
 from app.registry.types import (
+    MORE,
     Deprecation,
     PinReport,
     Prices,
@@ -39,6 +40,7 @@ from app.registry.types import (
 )
 
 __all__ = [
+    "MORE",
     "NOTICES",
     "RESERVED",
     "TOOL_NAME",

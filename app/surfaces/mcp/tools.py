@@ -83,10 +83,14 @@ class Tools:
 
 def _shown(tool: Tool) -> dict[str, Any]:
     definition = tool.definition
-    optional = {"outputSchema": definition.output_schema, "annotations": definition.annotations}
+    optional = {
+        "title": definition.more.get("title"),
+        "outputSchema": definition.output_schema,
+        "annotations": definition.annotations,
+    }
     return {
         "name": tool.full_name,
-        "description": definition.description,
+        "description": tool.description,
         "inputSchema": definition.input_schema,
         "_meta": {"uaol/price_micro": tool.price_micro},
     } | {key: value for key, value in optional.items() if value is not None}
