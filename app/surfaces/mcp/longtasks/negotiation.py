@@ -32,13 +32,6 @@ def is_declared(context: Context) -> bool:
     return declared is not None and IDENTIFIER in (declared.extensions or {})
 
 
-def can_fill_forms(context: Context) -> bool:
-    """Whether the client declared elicitation by form; `elicitation: {}` means forms."""
-    declared = context.session.client_capabilities
-    asked = None if declared is None else declared.elicitation
-    return asked is not None and (asked.form is not None or asked.url is None)
-
-
 def missing() -> MCPError:
     """The error for a client that does not declare the extension."""
     return MCPError(

@@ -15,10 +15,9 @@ from app.orchestration import JobView
 from app.registry import Tool
 from app.surfaces.batches import ToolJob
 from app.surfaces.mcp.calls import Call, Context
-from app.surfaces.mcp.longtasks.asking import answer_of
+from app.surfaces.mcp.live import Form, can_be_asked
 from app.surfaces.mcp.longtasks.negotiation import (
     IDENTIFIER,
-    can_fill_forms,
     is_declared,
     is_modern,
     missing,
@@ -154,7 +153,7 @@ class LongTasks:
 
     async def _questions(self, call: Call, job: JobView) -> list[QuestionOut]:
         """What the client can be asked now; one that fills in no forms is asked nothing."""
-        if job.kind != "workflow" or job.is_terminal or not can_fill_forms(call.context):
+        if job.kind != "workflow" or job.is_terminal or not can_be_asked(call.context):
             return []
         asked = self._ops.workflows.questions
         return (await asked.open(call.principal, job.job_id, _MOST_QUESTIONS)).questions
@@ -164,8 +163,7 @@ class LongTasks:
     ) -> None:
         match response.get("action"):
             case "accept":
-                value = answer_of(question, response.get("content"))
-                await self._answer(call, question, value)
+                await self._answer(call, question, response.get("content", {}))
             case "decline":
                 # Nothing else can come of a run whose owner refuses what it waits for.
                 await self._stop(call, question.job_id)
@@ -179,8 +177,15 @@ class LongTasks:
                     details={"key": question.path},
                 )
 
-    async def _answer(self, call: Call, question: QuestionOut, value: Any) -> None:
-        given = Answer(step=question.path, answer=value)
+    async def _answer(self, call: Call, question: QuestionOut, content: object) -> None:
+        if not isinstance(content, dict):
+            raise AppError(
+                Code.INVALID_INPUT,
+                f"The content of the response to '{question.path}' is not an object.",
+                hint="Fill in the form of the input request.",
+                details={"key": question.path},
+            )
+        given = Answer(step=question.path, answer=Form.of(question.form).read(content))
         try:
             await self._ops.workflows.questions.answer(call.principal, question.job_id, given)
         except AppError as error:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from mcp_types import INTERNAL_ERROR
 
 from app.orchestration import JobView
-from app.surfaces.mcp.longtasks.asking import request_of
+from app.surfaces.mcp.live import input_request
 from app.surfaces.mcp.results import Result
 from app.surfaces.workflows.views import QuestionOut
 
@@ -72,7 +72,7 @@ def detail_of(job: JobView, questions: Sequence[QuestionOut], result: Result | N
             return {"error": _error_of(job)}
         case "input_required":
             # A step asks once in a run, so its path is never another question's key.
-            return {"inputRequests": {one.path: request_of(one) for one in questions}}
+            return {"inputRequests": {one.path: input_request(one) for one in questions}}
         case _:
             return {}
 
