@@ -1,8 +1,26 @@
 """The proxy: resolves, limits, checks, runs and measures every call of a tool."""
 
 from app.proxy.backends import BuiltinTool, Greeting, ToolBackend, raw_result, raw_result_of
+from app.proxy.credentials import (
+    Credentials,
+    FindServer,
+    RemoteServer,
+    ServerCredentials,
+    origin_of,
+)
+from app.proxy.fast import FastCalls, FastResult, Route
 from app.proxy.faults import server_down
 from app.proxy.following import Follower
+from app.proxy.oauth import (
+    LIFETIME_S,
+    Connection,
+    Consent,
+    Identity,
+    OAuthConnections,
+    OAuthFlows,
+    Web,
+    metadata_document,
+)
 from app.proxy.run_python import sandbox_tool
 from app.proxy.service import ToolProxy
 from app.proxy.telling import teller, telling
@@ -31,17 +49,30 @@ from app.proxy.wire import (
 )
 
 __all__ = [
+    "LIFETIME_S",
     "BuiltinTool",
     "Carrier",
+    "Connection",
+    "Consent",
+    "Credentials",
     "Event",
+    "FastCalls",
+    "FastResult",
     "FileResolver",
+    "FindServer",
     "Follower",
     "Greeting",
+    "Identity",
     "Listing",
+    "OAuthConnections",
+    "OAuthFlows",
     "OnListed",
     "Parts",
     "RawResult",
+    "RemoteServer",
     "Reply",
+    "Route",
+    "ServerCredentials",
     "ServerHealth",
     "ToolBackend",
     "ToolCall",
@@ -49,11 +80,14 @@ __all__ = [
     "ToolResult",
     "Upstream",
     "Usage",
+    "Web",
     "cut",
     "join_params",
     "make_notification",
     "make_request",
     "make_response",
+    "metadata_document",
+    "origin_of",
     "raw_result",
     "raw_result_of",
     "sandbox_tool",

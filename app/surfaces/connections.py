@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from app.kernel.principal import Principal, Scope
-from app.proxy.oauth import Connection, Consent, OAuthFlows
+from app.proxy import Connection, Consent, OAuthFlows
 from app.surfaces.context import Access
 from app.surfaces.secrets import safe_of
 from app.surfaces.services import Services

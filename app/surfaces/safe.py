@@ -7,8 +7,15 @@ from app.kernel.clock import Clock
 from app.kernel.settings import Settings
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
-from app.proxy.credentials import FindUpstream, ServerCredentials, Upstream
-from app.proxy.oauth import Identity, OAuthConnections, OAuthFlows, Web
+from app.proxy import (
+    FindServer,
+    Identity,
+    OAuthConnections,
+    OAuthFlows,
+    RemoteServer,
+    ServerCredentials,
+    Web,
+)
 from app.registry import RegisteredServer, Registry, ServerConfig, from_server_json
 from app.vault import KeyBackend, SecretKeeper, Vault, make_keys
 
@@ -25,7 +32,7 @@ class Safe:
     credentials: ServerCredentials
     connections: OAuthConnections
     flows: OAuthFlows
-    find: FindUpstream
+    find: FindServer
     web: Web
 
     @property
@@ -39,7 +46,7 @@ def open_safe(
     transactions: Transactions,
     wakeups: Wakeups,
     clock: Clock,
-    find: FindUpstream,
+    find: FindServer,
     keys: KeyBackend | None = None,
 ) -> Safe:
     """Construct all of it; nothing is reached before it is used."""
@@ -72,18 +79,18 @@ def identity_of(base: str, *, allow_private: bool) -> Identity:
     return Identity(f"{base}{CLIENT_PATH}" if has_document else None, f"{base}{CALLBACK_PATH}")
 
 
-def finder(registry: Registry, servers: Sequence[ServerConfig]) -> FindUpstream:
+def finder(registry: Registry, servers: Sequence[ServerConfig]) -> FindServer:
     """Remote servers by their slugs: the configured ones, then those of the registry."""
     configured = {
-        server.name: Upstream(
+        server.name: RemoteServer(
             server.name, server.url, server.secrets, server.oauth, server.developer_id
         )
         for server in servers
         if server.url is not None and server.is_enabled
     }
-    known: dict[str, tuple[RegisteredServer, Upstream]] = {}
+    known: dict[str, tuple[RegisteredServer, RemoteServer]] = {}
 
-    def find(slug: str) -> Upstream | None:
+    def find(slug: str) -> RemoteServer | None:
         if (fixed := configured.get(slug)) is not None:
             return fixed
         server = registry.snapshot().server(slug)
@@ -93,7 +100,7 @@ def finder(registry: Registry, servers: Sequence[ServerConfig]) -> FindUpstream:
         # The registry gives the same object until something of the server changes.
         if kept is None or kept[0] is not server:
             needs = from_server_json(server.address.secrets)
-            made = Upstream(slug, server.gateway_url, needs, None, server.developer_id)
+            made = RemoteServer(slug, server.gateway_url, needs, None, server.developer_id)
             kept = known[slug] = (server, made)
         return kept[1]
 

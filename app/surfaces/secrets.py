@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal, Scope
-from app.proxy.credentials import Upstream, origin_of
+from app.proxy import RemoteServer, origin_of
 from app.surfaces.context import Access
 from app.surfaces.payloads import Payload, Text
 from app.surfaces.safe import Safe
@@ -113,7 +113,7 @@ class Secrets:
 
     def _upstream(
         self, safe: Safe, principal: Principal, scope: SecretScope, slug: str
-    ) -> Upstream:
+    ) -> RemoteServer:
         upstream = safe.flows.server(slug)
         if scope == "developer" and upstream.developer_id != principal.owner:
             raise AppError(

@@ -7,7 +7,7 @@ import pytest
 
 from app.kernel.clock import SystemClock
 from app.kernel.settings import Settings
-from app.proxy.credentials import Upstream
+from app.proxy.credentials import RemoteServer
 from app.registry import SecretHeader
 from app.surfaces.safe import Safe, open_safe
 from app.surfaces.services import Services
@@ -21,12 +21,12 @@ class SafeWorld:
     world: World
     services: Services
     safe: Safe
-    upstreams: dict[str, Upstream]
+    upstreams: dict[str, RemoteServer]
 
 
 @pytest.fixture
 async def safes(world: World, settings: Settings) -> AsyncIterator[SafeWorld]:
-    upstreams = {"api": Upstream("api", "https://api.example/mcp", NEEDS)}
+    upstreams = {"api": RemoteServer("api", "https://api.example/mcp", NEEDS)}
     private = settings.model_copy(update={"servers_allow_private": True})
     services = world.services
     safe = open_safe(private, services.database, services.wakeups, SystemClock(), upstreams.get)

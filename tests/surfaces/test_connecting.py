@@ -10,7 +10,7 @@ import pytest
 
 from app.kernel.clock import SystemClock
 from app.main import create_app
-from app.proxy.credentials import Upstream
+from app.proxy.credentials import RemoteServer
 from app.registry import UpstreamOAuth
 from app.surfaces.listening import bind, listening, url_of
 from app.surfaces.safe import identity_of, open_safe
@@ -63,7 +63,7 @@ async def site(world: World) -> AsyncIterator[Site]:
         update={"public_url": url, "servers_allow_private": True}
     )
     async with serving() as server:
-        upstreams = {SLUG: Upstream(SLUG, server.url, oauth=UpstreamOAuth())}
+        upstreams = {SLUG: RemoteServer(SLUG, server.url, oauth=UpstreamOAuth())}
         safe = open_safe(
             settings, world.database, world.services.wakeups, SystemClock(), upstreams.get
         )

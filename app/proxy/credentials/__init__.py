@@ -6,11 +6,11 @@ from app.proxy.credentials.types import (
     NO_INJECTION,
     AccessToken,
     Credentials,
-    FindUpstream,
+    FindServer,
     Injection,
+    RemoteServer,
     SecretSource,
     TokenSource,
-    Upstream,
     UpstreamRefusedError,
 )
 
@@ -18,12 +18,12 @@ __all__ = [
     "NO_INJECTION",
     "AccessToken",
     "Credentials",
-    "FindUpstream",
+    "FindServer",
     "Injection",
+    "RemoteServer",
     "SecretSource",
     "ServerCredentials",
     "TokenSource",
-    "Upstream",
     "UpstreamRefusedError",
     "origin_of",
 ]

@@ -13,10 +13,10 @@ from app.kernel.wakeups import Ticket, Wakeups
 from app.proxy.credentials.origins import origin_of
 from app.proxy.credentials.types import (
     NO_INJECTION,
-    FindUpstream,
+    FindServer,
     Injection,
+    RemoteServer,
     TokenSource,
-    Upstream,
     UpstreamRefusedError,
 )
 from app.registry import SecretHeader
@@ -32,7 +32,7 @@ _Key = tuple[str, UUID | None, UUID | None]
 class _Kept(NamedTuple):
     """An injection, until when it is good, and a ticket for changes of what it was made of."""
 
-    upstream: Upstream
+    upstream: RemoteServer
     injection: Injection
     until: float
     changes: Ticket
@@ -51,7 +51,7 @@ class ServerCredentials:
 
     def __init__(
         self,
-        find: FindUpstream,
+        find: FindServer,
         keeper: SecretKeeper,
         wakeups: Wakeups,
         clock: Clock,
@@ -101,19 +101,19 @@ class ServerCredentials:
             return _wrong_secret(upstream, status)
         return UpstreamRefusedError(server, status, None)
 
-    def _needs(self, upstream: Upstream) -> bool:
+    def _needs(self, upstream: RemoteServer) -> bool:
         return bool(upstream.secrets) or self._wants_token(upstream)
 
-    def _wants_token(self, upstream: Upstream) -> bool:
+    def _wants_token(self, upstream: RemoteServer) -> bool:
         return upstream.oauth is not None or upstream.slug in self._asking
 
-    def _is_fresh(self, kept: _Kept, upstream: Upstream) -> bool:
+    def _is_fresh(self, kept: _Kept, upstream: RemoteServer) -> bool:
         if kept.changes.event.is_set() or self._clock.monotonic() >= kept.until:
             return False
         # A server that moved to another address gets nothing that was made for the old one.
         return kept.upstream == upstream
 
-    async def _make(self, principal: Principal, upstream: Upstream) -> _Kept:
+    async def _make(self, principal: Principal, upstream: RemoteServer) -> _Kept:
         owners = {principal.owner}
         if upstream.developer_id is not None:
             owners.add(upstream.developer_id)
@@ -132,7 +132,7 @@ class ServerCredentials:
         scrubber, owner = Scrubber(filled.values), _owner(principal, upstream, filled.scopes)
         return _Kept(upstream, Injection(filled.headers, scrubber, owner), until, changes)
 
-    async def _secrets(self, principal: Principal, upstream: Upstream) -> _Filled:
+    async def _secrets(self, principal: Principal, upstream: RemoteServer) -> _Filled:
         """The filled headers."""
         refs = [
             ref
@@ -154,7 +154,7 @@ class ServerCredentials:
 
 
 def _places(
-    principal: Principal, upstream: Upstream, header: SecretHeader, name: str
+    principal: Principal, upstream: RemoteServer, header: SecretHeader, name: str
 ) -> list[SecretRef]:
     """Where the secret may be, the nearest place first.
 
@@ -174,7 +174,7 @@ def _places(
 
 def _choose(
     principal: Principal,
-    upstream: Upstream,
+    upstream: RemoteServer,
     header: SecretHeader,
     found: Mapping[SecretRef, Secret],
 ) -> dict[str, SecretRef] | None:
@@ -194,7 +194,7 @@ def _choose(
     return chosen
 
 
-def _missing(upstream: Upstream, header: SecretHeader, name: str, why: str) -> AppError:
+def _missing(upstream: RemoteServer, header: SecretHeader, name: str, why: str) -> AppError:
     if header.scope == "developer":
         hint = f"The developer of {upstream.slug} has to set it."
     else:
@@ -215,7 +215,7 @@ def _missing(upstream: Upstream, header: SecretHeader, name: str, why: str) -> A
     )
 
 
-def _wrong_secret(upstream: Upstream, status: int) -> AppError:
+def _wrong_secret(upstream: RemoteServer, status: int) -> AppError:
     names = sorted({name for header in upstream.secrets for name in header.names})
     return AppError(
         Code.SECRET_REFUSED,
@@ -226,7 +226,7 @@ def _wrong_secret(upstream: Upstream, status: int) -> AppError:
     )
 
 
-def _asks_for_token(upstream: Upstream, www_authenticate: str | None) -> bool:
+def _asks_for_token(upstream: RemoteServer, www_authenticate: str | None) -> bool:
     if upstream.oauth is not None:
         return True
     # A server whose Authorization header is a secret has no room for a token.
@@ -235,7 +235,7 @@ def _asks_for_token(upstream: Upstream, www_authenticate: str | None) -> bool:
     return "resource_metadata" in (www_authenticate or "")
 
 
-def _owner(principal: Principal, upstream: Upstream, scopes: set[str]) -> str | None:
+def _owner(principal: Principal, upstream: RemoteServer, scopes: set[str]) -> str | None:
     """Whose credentials these are: sessions of older servers are never shared beyond that."""
     if scopes & {"user", "oauth"}:
         return f"user:{principal.owner}"

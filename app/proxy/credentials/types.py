@@ -11,7 +11,7 @@ from app.kernel.scrub import Scrubber
 from app.registry import SecretHeader, UpstreamOAuth
 
 
-class Upstream(NamedTuple):
+class RemoteServer(NamedTuple):
     """A remote server as far as credentials go."""
 
     slug: str
@@ -21,7 +21,7 @@ class Upstream(NamedTuple):
     developer_id: UUID | None = None
 
 
-FindUpstream = Callable[[str], Upstream | None]
+FindServer = Callable[[str], RemoteServer | None]
 """The remote server of that slug, from memory; None for one that is no remote server."""
 
 
@@ -86,14 +86,14 @@ class AccessToken(NamedTuple):
 class TokenSource(Protocol):
     """Keeps users' connections with servers."""
 
-    async def token(self, principal: Principal, upstream: Upstream) -> AccessToken:
+    async def token(self, principal: Principal, upstream: RemoteServer) -> AccessToken:
         """A token that is good now. Raises `connection_required`, `oauth_failed`."""
         ...
 
     async def refused(
         self,
         principal: Principal,
-        upstream: Upstream,
+        upstream: RemoteServer,
         status: int,
         www_authenticate: str | None,
         sent: str | None,

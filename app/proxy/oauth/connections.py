@@ -12,7 +12,7 @@ from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
-from app.proxy.credentials import AccessToken, Upstream, origin_of
+from app.proxy.credentials import AccessToken, RemoteServer, origin_of
 from app.proxy.oauth import grants, store
 from app.proxy.oauth.challenge import Challenge, read_challenge
 from app.proxy.oauth.faults import (
@@ -66,7 +66,7 @@ class OAuthConnections:
         self._connect_url = connect_url
         self._renewing: dict[tuple[UUID, str], asyncio.Task[Tokens]] = {}
 
-    async def token(self, principal: Principal, upstream: Upstream) -> AccessToken:
+    async def token(self, principal: Principal, upstream: RemoteServer) -> AccessToken:
         """A token that is good now; see `TokenSource`."""
         known = await self._known(principal, upstream)
         tokens = known.kept.tokens
@@ -78,7 +78,7 @@ class OAuthConnections:
     async def refused(
         self,
         principal: Principal,
-        upstream: Upstream,
+        upstream: RemoteServer,
         status: int,
         www_authenticate: str | None,
         sent: str | None,
@@ -126,7 +126,7 @@ class OAuthConnections:
             # It is forgotten here, whatever the other side thinks of it.
             return
 
-    async def _known(self, principal: Principal, upstream: Upstream) -> _Known:
+    async def _known(self, principal: Principal, upstream: RemoteServer) -> _Known:
         """The connection with this server at this origin; raises `connection_required`."""
         async with self._transactions.begin(principal.elevated()) as uow:
             row = await store.get(uow, principal.owner, upstream.slug)
@@ -142,14 +142,14 @@ class OAuthConnections:
             raise self._needed(upstream, "needs you to connect your account again")
         return _Known(row, kept)
 
-    def _needed(self, upstream: Upstream, why: str, scopes: tuple[str, ...] = ()) -> AppError:
+    def _needed(self, upstream: RemoteServer, why: str, scopes: tuple[str, ...] = ()) -> AppError:
         return connection_required(upstream.slug, self._connect_url(upstream.slug), why, scopes)
 
     def _is_good(self, tokens: Tokens) -> bool:
         return tokens.expires_at is None or self._clock.now() < tokens.expires_at - _EARLY
 
     async def _step_up(
-        self, principal: Principal, upstream: Upstream, known: _Known, challenge: Challenge
+        self, principal: Principal, upstream: RemoteServer, known: _Known, challenge: Challenge
     ) -> AppError:
         """For 403: more consent, if that is what is missing (RFC 6750, section 3.1)."""
         missing = set(challenge.scopes) - set(known.row.scopes)
@@ -160,7 +160,7 @@ class OAuthConnections:
         why = "needs your consent to more than you gave"
         return self._needed(upstream, why, tuple(sorted(missing)))
 
-    async def _renew(self, principal: Principal, upstream: Upstream, used: str) -> Tokens:
+    async def _renew(self, principal: Principal, upstream: RemoteServer, used: str) -> Tokens:
         """New tokens in the place of `used`; callers of this process wait for the same ones."""
         key = (principal.owner, upstream.slug)
         task = self._renewing.get(key)
@@ -172,7 +172,7 @@ class OAuthConnections:
         # A caller that goes away must not lose a refresh token that is already spent.
         return await asyncio.shield(task)
 
-    async def _renew_once(self, principal: Principal, upstream: Upstream, used: str) -> Tokens:
+    async def _renew_once(self, principal: Principal, upstream: RemoteServer, used: str) -> Tokens:
         for _ in range(_LOOKS):
             changes = self._wakeups.ticket(changes_of(principal.owner))
             known = await self._known(principal, upstream)
@@ -185,7 +185,7 @@ class OAuthConnections:
             await self._wakeups.wait(changes, _LOOK_S)
         raise failed(f"The connection with {upstream.slug}", "is being renewed for too long")
 
-    async def _refresh(self, principal: Principal, upstream: Upstream, used: str) -> Tokens:
+    async def _refresh(self, principal: Principal, upstream: RemoteServer, used: str) -> Tokens:
         """Use the refresh token; this process has the right to."""
         try:
             # Read again: whoever had the right before may have renewed it.
@@ -209,7 +209,7 @@ class OAuthConnections:
             raise
         return await self._keep(principal, upstream, KeptTokens(kept.grant, tokens))
 
-    async def _keep(self, principal: Principal, upstream: Upstream, kept: KeptTokens) -> Tokens:
+    async def _keep(self, principal: Principal, upstream: RemoteServer, kept: KeptTokens) -> Tokens:
         tokens = kept.tokens
         ref = store.secret_of(principal.owner, upstream.slug)
         await self._keeper.set(principal, ref, kept.dump(), must_exist=True)
@@ -219,11 +219,11 @@ class OAuthConnections:
             await store.refreshed(uow, principal.owner, upstream.slug, values)
         return tokens
 
-    async def _release(self, principal: Principal, upstream: Upstream) -> None:
+    async def _release(self, principal: Principal, upstream: RemoteServer) -> None:
         async with self._transactions.begin(principal.elevated()) as uow:
             await store.release(uow, principal.owner, upstream.slug)
 
-    async def _break(self, principal: Principal, upstream: Upstream) -> None:
+    async def _break(self, principal: Principal, upstream: RemoteServer) -> None:
         """Note that the user has to connect again, and say so."""
         async with self._transactions.begin(principal.elevated()) as uow:
             await store.mark_broken(uow, principal.owner, upstream.slug)

@@ -17,7 +17,7 @@ from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE, Principal
 from app.kernel.uow import Transactions
-from app.proxy.credentials import FindUpstream, Upstream, origin_of
+from app.proxy.credentials import FindServer, RemoteServer, origin_of
 from app.proxy.oauth import grants, store
 from app.proxy.oauth.discovery import discover
 from app.proxy.oauth.faults import GrantRefusedError, flow_invalid
@@ -36,7 +36,7 @@ class OAuthFlows:
 
     def __init__(
         self,
-        find: FindUpstream,
+        find: FindServer,
         keeper: SecretKeeper,
         transactions: Transactions,
         clock: Clock,
@@ -50,7 +50,7 @@ class OAuthFlows:
         self._web = web
         self.identity = identity
 
-    def server(self, slug: str) -> Upstream:
+    def server(self, slug: str) -> RemoteServer:
         """The remote server of that slug, or `not_found`."""
         upstream = self._find(slug)
         if upstream is None:
@@ -131,7 +131,7 @@ class OAuthFlows:
             raise flow_invalid("another authorization server answered than was asked")
 
     async def _before(
-        self, principal: Principal, upstream: Upstream
+        self, principal: Principal, upstream: RemoteServer
     ) -> tuple[tuple[str, ...], Grant | None]:
         """The scopes that were missed, and the grant of the connection before, if any."""
         async with self._transactions.begin(principal.elevated()) as uow:
@@ -145,7 +145,7 @@ class OAuthFlows:
     async def _start(
         self,
         principal: Principal,
-        upstream: Upstream,
+        upstream: RemoteServer,
         grant: Grant,
         server: AuthServer,
         scopes: tuple[str, ...],

@@ -9,8 +9,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from app.kernel.errors import AppError, Code
-from app.proxy.credentials import origin_of
-from app.proxy.oauth import LIFETIME_S, metadata_document
+from app.proxy import LIFETIME_S, metadata_document, origin_of
 from app.surfaces.connections import ConnectionsOut
 from app.surfaces.http.connectpages import consent_page, done_page, error_page, key_page
 from app.surfaces.http.dependencies import PREFIX, Caller, Ops

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi.responses import HTMLResponse
 
 from app.kernel.errors import AppError
-from app.proxy.oauth import Consent
+from app.proxy import Consent
 from app.surfaces.safe import CONNECT_PATH
 
 _PAGE = """<!doctype html>

@@ -7,7 +7,7 @@ import pytest
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal, Scope
-from app.proxy.credentials import NO_INJECTION, ServerCredentials, Upstream, origin_of
+from app.proxy.credentials import NO_INJECTION, RemoteServer, ServerCredentials, origin_of
 from app.registry import SecretHeader
 from app.vault import SecretRef
 from tests.manual_clock import ManualClock
@@ -25,7 +25,7 @@ BEARER = SecretHeader("Authorization", "Bearer {TOKEN}")
 class Callers:
     vaults: Vaults
     clock: ManualClock
-    upstreams: dict[str, Upstream] = field(default_factory=dict)
+    upstreams: dict[str, RemoteServer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.credentials = ServerCredentials(
@@ -33,7 +33,7 @@ class Callers:
         )
 
     def serve(self, *headers: SecretHeader, url: str = URL, developer: UUID | None = None) -> None:
-        self.upstreams["api"] = Upstream("api", url, headers, None, developer)
+        self.upstreams["api"] = RemoteServer("api", url, headers, None, developer)
 
     async def set(
         self,

@@ -12,7 +12,7 @@ from app.auth import Auth
 from app.kernel.db import Database
 from app.kernel.principal import SERVICE, Principal
 from app.kernel.wakeups import Wakeups
-from app.proxy.credentials import ServerCredentials, Upstream
+from app.proxy.credentials import RemoteServer, ServerCredentials
 from app.proxy.oauth import Identity, OAuthConnections, OAuthFlows, Web
 from app.registry import UpstreamOAuth
 from app.vault import LocalKeys, SecretKeeper, Vault
@@ -45,7 +45,7 @@ class Connected:
     there: Process
     alice: Principal
     bob: Principal
-    upstreams: dict[str, Upstream] = field(default_factory=dict)
+    upstreams: dict[str, RemoteServer] = field(default_factory=dict)
 
     @property
     def auth(self) -> AuthServer:
@@ -81,7 +81,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[Connected]:
             for name in ("alice", "bob")
         ]
     async with serving() as server:
-        upstreams = {SLUG: Upstream(SLUG, server.url, oauth=UpstreamOAuth())}
+        upstreams = {SLUG: RemoteServer(SLUG, server.url, oauth=UpstreamOAuth())}
         processes = [
             _process(database, clock, each, tmp_path, upstreams)
             for each in (wakeups, Wakeups(None))
@@ -96,7 +96,7 @@ def _process(
     clock: ManualClock,
     wakeups: Wakeups,
     folder: Path,
-    upstreams: dict[str, Upstream],
+    upstreams: dict[str, RemoteServer],
 ) -> Process:
     keeper = SecretKeeper(Vault(LocalKeys(folder / "keys"), clock, wakeups), database)
     web = Web(allow_private=True, timeout_s=5)

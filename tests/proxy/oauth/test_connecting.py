@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE
-from app.proxy.credentials import Upstream
+from app.proxy.credentials import RemoteServer
 from app.proxy.oauth import Web
 from app.proxy.oauth.discovery import discover
 from app.registry import UpstreamOAuth
@@ -96,7 +96,7 @@ async def test_a_client_made_by_hand_is_taken_first(world: Connected) -> None:
         "client_secret": "known to both",
     }
     oauth = UpstreamOAuth(("write",), "by-hand", "known to both")
-    world.upstreams[SLUG] = Upstream(SLUG, world.server.url, oauth=oauth)
+    world.upstreams[SLUG] = RemoteServer(SLUG, world.server.url, oauth=oauth)
     await world.connect()
     assert list(world.auth.clients) == ["by-hand"]
     assert world.server.check(await world.header(), "write") == (200, None)
@@ -201,7 +201,9 @@ async def test_a_server_that_moves_meanwhile_gets_no_tokens(world: Connected) ->
     consent = await flows.begin(world.alice, SLUG)
     url = await flows.approve(SLUG, consent.flow_id, consent.browser)
     answer = await world.visit(url)
-    world.upstreams[SLUG] = Upstream(SLUG, "https://elsewhere.example/mcp", oauth=UpstreamOAuth())
+    world.upstreams[SLUG] = RemoteServer(
+        SLUG, "https://elsewhere.example/mcp", oauth=UpstreamOAuth()
+    )
     with pytest.raises(AppError) as caught:
         await flows.finish(answer, consent.browser)
     assert caught.value.code is Code.LINK_INVALID

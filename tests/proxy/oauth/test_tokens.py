@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE
-from app.proxy.credentials import Injection, Upstream
+from app.proxy.credentials import Injection, RemoteServer
 from app.registry import UpstreamOAuth
 from tests.proxy.oauth.conftest import SLUG, Connected, Process
 
@@ -182,7 +182,7 @@ async def test_a_server_that_wants_what_it_has_leads_round_no_circle(world: Conn
 async def test_tokens_stay_with_the_origin_they_were_given_for(world: Connected) -> None:
     await world.connect()
     await world.header()
-    moved = Upstream(SLUG, "https://elsewhere.example/mcp", oauth=UpstreamOAuth())
+    moved = RemoteServer(SLUG, "https://elsewhere.example/mcp", oauth=UpstreamOAuth())
     world.upstreams[SLUG] = moved
     with pytest.raises(AppError) as caught:
         await world.header()
@@ -190,7 +190,7 @@ async def test_tokens_stay_with_the_origin_they_were_given_for(world: Connected)
 
 
 async def test_a_server_that_nobody_said_would_ask_is_learnt(world: Connected) -> None:
-    world.upstreams[SLUG] = Upstream(SLUG, world.server.url)
+    world.upstreams[SLUG] = RemoteServer(SLUG, world.server.url)
     assert await world.here.credentials.headers(world.alice, SLUG) == {}
     code, challenge = world.server.check(None)
     error = await refused(world, "", code, challenge)
