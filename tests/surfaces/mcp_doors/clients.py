@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx2
 from mcp import Client
@@ -60,10 +61,14 @@ async def raw_socket(
     *,
     offered: tuple[str, ...] = ("mcp",),
     origin: str | None = None,
+    host: str = "",
     query: str = "",
 ) -> AsyncIterator[ClientConnection]:
+    address = urlsplit(socket_url(url) + query)
     async with connect(
-        socket_url(url) + query,
+        address._replace(netloc=host or address.netloc).geturl(),
+        host=address.hostname,
+        port=address.port,
         subprotocols=[Subprotocol(each) for each in offered] or None,
         additional_headers=dict(headers or {}),
         origin=None if origin is None else Origin(origin),

@@ -211,18 +211,18 @@ async def test_nobody_gets_in_without_a_credential(url: str, world: World, issue
 @pytest.mark.parametrize(
     ("origin", "host", "status"),
     [
-        ("https://evil.example", None, 403),
-        ("null", None, 403),
-        ("https://ui.example.evil.example", None, 403),
+        ("https://evil.example", "", 403),
+        ("null", "", 403),
+        ("https://ui.example.evil.example", "", 403),
         (None, "evil.example", 421),
+        (None, "localhost.evil.example", 421),
     ],
 )
 async def test_foreign_pages_and_hosts(
-    url: str, world: World, origin: str | None, host: str | None, status: int
+    url: str, world: World, origin: str | None, host: str, status: int
 ) -> None:
-    headers = dict(world.alice.headers) | ({} if host is None else {"host": host})
     with pytest.raises(InvalidStatus) as caught:
-        async with raw_socket(url, headers, origin=origin):
+        async with raw_socket(url, world.alice.headers, origin=origin, host=host):
             pass
     assert caught.value.response.status_code == status
     assert caught.value.response.headers["content-type"] == "application/problem+json"
@@ -272,6 +272,8 @@ async def test_a_frame_that_is_no_text(url: str, world: World) -> None:
         ('{"id":"a","method":"ping"}', -32600, "a"),
         ('{"jsonrpc":"2.0","id":true,"method":"ping"}', -32600, None),
         ('{"jsonrpc":"2.0","id":{},"method":"ping"}', -32600, None),
+        ('{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600, None),
+        ('{"jsonrpc":"2.0","id":1.5,"method":"ping"}', -32600, None),
         ('{"jsonrpc":"2.0","id":8,"method":5}', -32600, 8),
         ('{"jsonrpc":"2.0","id":9,"method":"ping","params":[1]}', -32600, 9),
     ],
@@ -374,4 +376,5 @@ async def test_a_socket_does_not_live_for_ever(
     async with raw_socket(url, world.alice.headers) as socket, asyncio.timeout(20):
         await app.state.gateway.streams.check()
         assert await closing(socket) == 4408
-        assert len(app.state.gateway.streams) == 0
+        while len(app.state.gateway.streams):
+            await app.state.gateway.streams.check()

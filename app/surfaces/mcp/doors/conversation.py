@@ -19,6 +19,7 @@ from mcp_types import (
     ErrorData,
     JSONRPCError,
     JSONRPCMessage,
+    JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
     RequestId,
@@ -186,7 +187,11 @@ class _Refused:
 
 def _parsed(raw: bytes) -> JSONRPCMessage | _Refused:
     try:
-        return jsonrpc_message_adapter.validate_json(raw, by_name=False)
+        message = jsonrpc_message_adapter.validate_json(raw, by_name=False)
+        # A request whose id is none of JSON-RPC's reads as a notification: nobody would answer it.
+        if not (isinstance(message, JSONRPCNotification) and "id" in orjson.loads(raw)):
+            return message
+        is_json = True
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         is_json = all(each["type"] != "json_invalid" for each in faults)

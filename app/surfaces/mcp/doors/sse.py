@@ -4,9 +4,9 @@ Deprecated since 2025-03-26 and kept for clients that know nothing newer. The st
 one process, so what is posted to it must reach the same one.
 """
 
+import asyncio
 from typing import Any
 
-import anyio
 from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
 from starlette.types import Message, Receive, Scope, Send
@@ -15,7 +15,7 @@ from app.kernel.errors import AppError
 from app.kernel.settings import Settings
 from app.surfaces.mcp.doors.entry import entrant_of
 from app.surfaces.mcp.doors.origins import Origins, security
-from app.surfaces.mcp.doors.streams import Streams
+from app.surfaces.mcp.doors.streams import Ending, Streams
 from app.surfaces.problems import problem
 
 PATH = "/sse"
@@ -44,20 +44,54 @@ class SseDoor:
         if (refusal := await self._origins.refusal(scope)) is not None:
             await refusal(scope, receive, send)
             return
-        line, answer = anyio.CancelScope(), _Answer(send)
+        line, answer = _Line(receive), _Answer(send)
         try:
-            with self._streams.hold(entrant_of(scope), lambda _: line.cancel()), line:
-                await self._serve(scope, receive, answer)
+            with self._streams.hold(entrant_of(scope), line.end):
+                await self._serve(scope, line, answer)
         except AppError as error:
             await problem(error, PATH)(scope, receive, send)
             return
-        if line.cancelled_caught:
+        if line.is_ended:
             await answer.finish()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._transport.connect_sse(scope, receive, send) as (read, write):
             options = self._server.create_initialization_options()
             await self._server.run(read, write, options)
+
+
+class _Line:
+    """Tells the SDK that the client has left when the server ends the stream.
+
+    Cancelling it instead would leave the SDK's streams open.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = asyncio.Event()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the server ended the stream."""
+        return self._ended.is_set()
+
+    def end(self, _why: Ending) -> None:
+        """End the stream."""
+        self._ended.set()
+
+    async def __call__(self) -> Message:
+        received = asyncio.ensure_future(_message(self._receive))
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait({received, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return received.result() if received.done() else {"type": "http.disconnect"}
+        finally:
+            received.cancel()
+            ended.cancel()
+
+
+async def _message(receive: Receive) -> Message:
+    return await receive()
 
 
 class _Answer:
