@@ -14,6 +14,7 @@ from app.surfaces.mcp.doors import Gate, Resource, SocketDoor, SseDoor, Streams,
 from app.surfaces.mcp.doors.sse import MESSAGES
 from app.surfaces.mcp.doors.sse import PATH as SSE
 from app.surfaces.mcp.doors.websocket import PATH as WEBSOCKET
+from app.surfaces.mcp.passthrough import SERVERS, Passthrough
 from app.surfaces.mcp.server import make_server
 from app.surfaces.operations import Operations
 from app.surfaces.problems import problem
@@ -38,18 +39,20 @@ class Gateway:
             security_settings=security(settings),
             max_request_body_size=settings.request_limit,
         )
+        self._servers = Passthrough(operations, security(settings))
         # Exact routes: a mount would answer POST /mcp with a redirect to itself.
         self.routes: list[BaseRoute] = [
             Route(PATH, endpoint=self.gate(self._streamable())),
             *self._sse(),
             WebSocketRoute(WEBSOCKET, endpoint=self._socket()),
+            Route(SERVERS, endpoint=self.gate(self._servers)),
             *self._resource.routes(),
         ]
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """The lifespan of the sessions and of the streams' watch."""
-        async with self._manager.run():
+        async with self._manager.run(), self._servers.run():
             watch = asyncio.create_task(self.streams.run(), name="mcp-streams")
             try:
                 yield
