@@ -39,7 +39,12 @@ class Fleet:
             if not _is_same(self._backends[name].server, wanted.get(name)):
                 self._run(self._backends.pop(name).close(), f"close-{name}")
         for name in wanted.keys() - self._backends.keys():
-            backend = self._backends[name] = self._connect(wanted[name])
+            try:
+                backend = self._backends[name] = self._connect(wanted[name])
+            # Of all servers a broken one must cost the others nothing.
+            except Exception as error:  # noqa: BLE001
+                _log.exception("%s cannot be connected", name, exc_info=error)
+                continue
             self._run(backend.start(), f"start-{name}")
 
     def recheck(self) -> None:
@@ -63,7 +68,14 @@ def _is_same(server: ServerConfig, wanted: ServerConfig | None) -> bool:
 
 
 def _address(server: ServerConfig) -> tuple[Any, ...]:
-    return server.url, dict(server.headers), server.transport, server.tools
+    return (
+        server.url,
+        dict(server.headers),
+        server.transport,
+        server.tools,
+        server.secrets,
+        server.oauth,
+    )
 
 
 async def inspect(backend: ToolBackend) -> Sequence[ToolDefinition]:

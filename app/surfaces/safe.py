@@ -16,7 +16,7 @@ from app.proxy import (
     ServerCredentials,
     Web,
 )
-from app.registry import RegisteredServer, Registry, ServerConfig, from_server_json
+from app.registry import RegisteredServer, Registry, ServerConfig
 from app.vault import KeyBackend, SecretKeeper, Vault, make_keys
 
 CONNECT_PATH = "/v1/oauth/connect"
@@ -99,8 +99,9 @@ def finder(registry: Registry, servers: Sequence[ServerConfig]) -> FindServer:
         kept = known.get(slug)
         # The registry gives the same object until something of the server changes.
         if kept is None or kept[0] is not server:
-            needs = from_server_json(server.address.secrets)
-            made = RemoteServer(slug, server.gateway_url, needs, None, server.developer_id)
+            made = RemoteServer(
+                slug, server.gateway_url, server.secrets, server.oauth, server.developer_id
+            )
             kept = known[slug] = (server, made)
         return kept[1]
 

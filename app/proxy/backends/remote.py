@@ -14,6 +14,7 @@ import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -25,6 +26,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from app.kernel.errors import AppError
+from app.kernel.principal import Principal
 from app.proxy.backends.base import Link
 from app.proxy.backends.exchange import current
 from app.proxy.backends.raw import raw_error, raw_result
@@ -99,7 +101,12 @@ class RemoteConnector:
             yield client
 
     async def send(
-        self, _client: Client, link: Link, tool: Tool, call: ToolCall, arguments: dict[str, Any]
+        self,
+        _client: Client | None,
+        link: Link,
+        tool: Tool,
+        call: ToolCall,
+        arguments: dict[str, Any],
     ) -> RawResult:
         """Send one call over the wire. A server that is gone is connected to anew."""
         tell = teller()
@@ -124,10 +131,20 @@ class RemoteConnector:
             return raw_error(answer.error or b"", self.server.name)
         return raw_result(answer.body, self.server.name)
 
+    async def _own(self) -> ServerConfig:
+        """The server with its developer's credentials, for the platform's own connection."""
+        server = self.server
+        is_open = not server.secrets and server.oauth is None
+        if is_open or server.developer_id is None or self._credentials is None:
+            return server
+        developer = Principal("user", server.developer_id)
+        injected = await self._credentials.headers(developer, server.name)
+        return replace(server, headers={**server.headers, **injected})
+
     @asynccontextmanager
     async def _client(self, link: Link) -> AsyncIterator[Client]:
         transport = _ServerTransport(
-            self.server, self._url, self._pool, link, self.target.output_limit
+            await self._own(), self._url, self._pool, link, self.target.output_limit
         )
         http = httpx2.AsyncClient(
             transport=transport,

@@ -188,10 +188,12 @@ class RegisteredServer:
 
     def config(self) -> ServerConfig:
         """The server as the backends take it."""
-        return config_of(self.slug, self.address, self.offer)
+        return config_of(self.slug, self.address, self.offer, self.developer_id)
 
 
-def config_of(slug: str, address: Address, offer: Offer) -> ServerConfig:
+def config_of(
+    slug: str, address: Address, offer: Offer, developer_id: UUID | None = None
+) -> ServerConfig:
     """A registered server in the form of configured ones: never trusted, always guarded."""
     return ServerConfig(
         name=slug,
@@ -209,6 +211,9 @@ def config_of(slug: str, address: Address, offer: Offer) -> ServerConfig:
         },
         transport=address.transport,
         is_guarded=True,
+        secrets=address.needs,
+        oauth=address.oauth,
+        developer_id=developer_id,
     )
 
 

@@ -97,7 +97,8 @@ class Registering:
             draft = await self._registry.servers.draft(uow, principal, slug)
             server = await self._registry.servers.get(uow, principal, slug)
         config = config_of(slug, draft.address, server.offer)
-        filled = replace(config, headers={**config.headers, **_secret(draft, headers or {})})
+        given = _secret(draft, headers or {})
+        filled = replace(config, headers={**config.headers, **given}, secrets=(), oauth=None)
         definitions = await self._services.proxy.inspect(filled)
         async with self._access.write(principal) as uow:
             submitted = await self._registry.servers.submit(
@@ -217,6 +218,8 @@ class Registering:
 def _secret(draft: Version, given: Mapping[str, str]) -> dict[str, str]:
     """The given headers, which must all be secret ones of the server."""
     known = {header.header.lower(): header.header for header in draft.address.needs}
+    if draft.address.oauth is not None:
+        known["authorization"] = "Authorization"
     hint = f"Its secret headers: {', '.join(known.values()) or 'none'}."
     for name, value in given.items():
         where = f"/headers/{name[:100]}"
