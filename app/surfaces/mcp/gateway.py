@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
-from app.surfaces.mcp.doors import Gate, Resource, SocketDoor, SseDoor, Streams, security
+from app.kernel.principal import Scope as Right
+from app.surfaces.mcp.doors import Gate, Needs, Resource, SocketDoor, SseDoor, Streams, security
 from app.surfaces.mcp.doors.sse import MESSAGES
 from app.surfaces.mcp.doors.sse import PATH as SSE
 from app.surfaces.mcp.doors.websocket import PATH as WEBSOCKET
@@ -42,10 +43,10 @@ class Gateway:
         self._servers = Passthrough(operations, security(settings))
         # Exact routes: a mount would answer POST /mcp with a redirect to itself.
         self.routes: list[BaseRoute] = [
-            Route(PATH, endpoint=self.gate(self._streamable())),
+            Route(PATH, endpoint=self.gate(self._streamable(), self.server.right_of)),
             *self._sse(),
             WebSocketRoute(WEBSOCKET, endpoint=self._socket()),
-            Route(SERVERS, endpoint=self.gate(self._servers)),
+            Route(SERVERS, endpoint=self.gate(self._servers, lambda _name: Right.TOOLS)),
             *self._resource.routes(),
         ]
 
@@ -60,10 +61,10 @@ class Gateway:
                 watch.cancel()
                 await asyncio.gather(watch, return_exceptions=True)
 
-    def gate(self, app: ASGIApp) -> Gate:
-        """`app` behind the check of who calls."""
+    def gate(self, app: ASGIApp, needs: Needs | None = None) -> Gate:
+        """`app` behind the check of who calls, and with `needs` of what its tools need."""
         limit = self._operations.services.settings.request_limit
-        return Gate(app, self._operations.access, self._resource, limit=limit)
+        return Gate(app, self._operations.access, self._resource, needs=needs, limit=limit)
 
     def _streamable(self) -> ASGIApp:
         handle = self._manager.handle_request
@@ -76,7 +77,7 @@ class Gateway:
         door = SseDoor(self.server, self._operations.services.settings, self.streams)
         return [
             Route(SSE, endpoint=self.gate(door.open), methods=["GET"]),
-            Route(MESSAGES, endpoint=self.gate(door.post), methods=["POST"]),
+            Route(MESSAGES, endpoint=self.gate(door.post, self.server.right_of), methods=["POST"]),
         ]
 
     def _socket(self) -> SocketDoor:

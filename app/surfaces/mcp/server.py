@@ -18,10 +18,11 @@ from app.surfaces.mcp.prompting import Completions, Prompts
 from app.surfaces.mcp.queues import QueueTools
 from app.surfaces.mcp.registry import RegistryTools
 from app.surfaces.mcp.resources import Resources
+from app.surfaces.mcp.rights import RightfulServer
 from app.surfaces.mcp.schedules import ScheduleTools
+from app.surfaces.mcp.secrets import SecretTools
 from app.surfaces.mcp.tasks import TaskTools
 from app.surfaces.mcp.tools import Tools
-from app.surfaces.mcp.secrets import SecretTools
 from app.surfaces.mcp.webhooks import WebhookTools
 from app.surfaces.mcp.workflows import WorkflowTools
 from app.surfaces.operations import Operations
@@ -78,9 +79,9 @@ def _features(operations: Operations) -> list[Feature]:
     ]
 
 
-def make_server(operations: Operations) -> Server[Any]:
+def make_server(operations: Operations) -> RightfulServer:
     """The server, without a transport."""
-    server: Server[Any] = Server(
+    server = RightfulServer(
         "uaol",
         title="UAOL",
         version=__version__,

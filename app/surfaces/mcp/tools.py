@@ -6,6 +6,7 @@ from typing import Any
 from mcp.server.lowlevel import Server
 from mcp_types import CallToolRequestParams, PaginatedRequestParams
 
+from app.kernel.principal import Scope
 from app.registry import Tool
 from app.surfaces.mcp.calls import Call, Context
 from app.surfaces.mcp.longtasks import LongTasks
@@ -13,6 +14,7 @@ from app.surfaces.mcp.names import Names, style_of
 from app.surfaces.mcp.owntools import OwnTools
 from app.surfaces.mcp.pages import page_of
 from app.surfaces.mcp.results import Result, failure, guarded, guarded_tool
+from app.surfaces.mcp.rights import RightfulServer
 from app.surfaces.operations import Operations
 
 
@@ -30,9 +32,19 @@ class Tools:
     def register(self, server: Server[Any]) -> None:
         """Serve the methods; without the schemas the SDK lists all tools before every call."""
         server.get_tool_input_schema = self.input_schema
+        if isinstance(server, RightfulServer):
+            server.right_of = self.right
         page, called = PaginatedRequestParams, CallToolRequestParams
         server.add_request_handler("tools/list", page, guarded(self.list))
         server.add_request_handler("tools/call", called, guarded_tool(self.call))
+
+    def right(self, name: str) -> Scope | None:
+        """The scope that a tool needs, by its name or alias."""
+        name = self._names.full(name)
+        if (own := self._own.find(name)) is not None:
+            return own.scope
+        tool = self._ops.services.registry.snapshot().find(name)
+        return None if tool is None else Scope.TOOLS
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         """A tool's input schema by its name or alias."""

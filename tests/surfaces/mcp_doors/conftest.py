@@ -55,10 +55,9 @@ def settings(tmp_path: Path, key_set: str, changes: dict[str, Any]) -> Settings:
 def another(world: World, settings: Settings) -> FastAPI:
     """One more process of the same platform, as far as doors can tell."""
     clock = SystemClock()
-    services = replace(
-        world.services, settings=settings, auth=Auth(clock, token_verifier(settings, clock))
-    )
-    return create_app(services)
+    tokens = token_verifier(settings, clock)
+    auth = Auth(clock, tokens, is_sign_up_open=settings.jwt_sign_up)
+    return create_app(replace(world.services, settings=settings, auth=auth))
 
 
 @pytest.fixture
