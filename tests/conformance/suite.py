@@ -1,0 +1,89 @@
+"""Runs the suite's command and reads what it found."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.conformance.node.runtime import Finished, Node
+
+PACKAGE = "@modelcontextprotocol/conformance"
+EXPECTED_FAILURES = Path(__file__).with_name("expected_failures.yml")
+_MOMENT = re.compile(r"-\d{4}-\d\d-\d\dT[\d-]+Z$")
+_BAD = frozenset({"FAILURE", "WARNING"})
+
+
+@dataclass(frozen=True)
+class Report:
+    """What each scenario's checks said; a scenario is known by its name in the suite."""
+
+    finished: Finished
+    checks: dict[str, list[dict[str, Any]]]
+
+    def failures(self) -> dict[str, list[str]]:
+        """Scenario: its checks that failed, each with the suite's own words."""
+        found = {
+            scenario: [_said(check) for check in checks if check["status"] in _BAD]
+            for scenario, checks in self.checks.items()
+        }
+        return {scenario: said for scenario, said in found.items() if said}
+
+    def passed(self) -> int:
+        """How many checks succeeded."""
+        return sum(
+            check["status"] == "SUCCESS" for checks in self.checks.values() for check in checks
+        )
+
+
+def _said(check: dict[str, Any]) -> str:
+    return f"{check['id']}: {check.get('errorMessage') or check.get('description')}"
+
+
+def scored(node: Node, revision: str, leg: str) -> list[str]:
+    """The scenarios a revision requires, in the suite's own list. `leg`: `server` or `client`."""
+    folder = node.folder / "node_modules" / PACKAGE / "requirements"
+    return list(yaml.safe_load((folder / f"{revision}.yaml").read_text())[leg])
+
+
+def unscored(node: Node, revision: str, leg: str) -> list[str]:
+    """The scenarios that run with a revision and do not count: extensions and pending ones."""
+    folder = node.folder / "node_modules" / PACKAGE / "requirements"
+    entries = yaml.safe_load((folder / f"{revision}.yaml").read_text())["not_scored"]
+    return [entry["scenario"] for entry in entries if entry["leg"] == leg]
+
+
+async def judge_server(node: Node, url: str, revision: str, folder: Path) -> Report:
+    """All scenarios of a revision against the server at `url`."""
+    arguments = ("server", "--url", url, "--requirements", revision)
+    return await _run(node, arguments, folder)
+
+
+async def judge_client(node: Node, command: str, revision: str, folder: Path) -> Report:
+    """All scenarios of a revision against a client that `command` starts."""
+    arguments = ("client", "--command", command, "--requirements", revision, "--timeout", "90000")
+    return await _run(node, arguments, folder)
+
+
+async def _run(node: Node, arguments: tuple[str, ...], folder: Path) -> Report:
+    finished = await node.run(
+        node.program(PACKAGE),
+        *arguments,
+        "--expected-failures",
+        EXPECTED_FAILURES,
+        "-o",
+        folder,
+        cwd=folder,
+    )
+    return Report(finished, _read(folder, "server-" if arguments[0] == "server" else ""))
+
+
+def _read(folder: Path, prefix: str) -> dict[str, list[dict[str, Any]]]:
+    """The checks by scenario: `server-tools-list-2026-11-22T10-00-00-000Z` is of `tools-list`."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(folder.rglob("checks.json")):
+        name = str(path.parent.relative_to(folder)).removeprefix(prefix)
+        found[_MOMENT.sub("", name)] = json.loads(path.read_text())
+    return found

@@ -1,0 +1,117 @@
+"""The suite's server scenarios: against our own `/mcp`, and through the gateway.
+
+What our server has no fixture for runs through the gateway, against the registered
+everything-server, where every scored scenario of both revisions must pass. The everything-server is
+also judged by itself: a failure there would be no finding about the gateway.
+"""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.books import off_books
+from tests.conformance.node.runtime import Node
+from tests.conformance.platform import Platform
+from tests.conformance.suite import EXPECTED_FAILURES, Report, judge_server, scored, unscored
+
+pytestmark = pytest.mark.anyio
+REVISIONS = ("2025-11-25", "2026-07-28")
+TASKS = "tasks-"
+# A tool that asks before it becomes a task; here it is a task from the start, and then asks.
+MIXED = "tasks-mrtr-composition"
+
+# Scenarios about what only the everything-server has, or does on its own endpoint.
+WITHOUT_FIXTURE = {
+    "caching": "reads test://static-text",
+    "completion-complete": "completes an argument of test_prompt_with_arguments",
+    "input-required-result-non-tool-request": "gets test_input_required_result_prompt",
+    "prompts-get-embedded-resource": "gets test_prompt_with_embedded_resource",
+    "prompts-get-simple": "gets test_simple_prompt",
+    "prompts-get-with-args": "gets test_prompt_with_arguments",
+    "prompts-get-with-image": "gets test_prompt_with_image",
+    "resources-read-binary": "reads test://static-binary",
+    "resources-read-text": "reads test://static-text",
+    "resources-subscribe": "subscribes to test://watched-resource",
+    "resources-templates-read": "reads test://template/123/data",
+    "resources-unsubscribe": "unsubscribes from test://watched-resource",
+    "server-stateless": "changes the tools and prompts of the server that is asked",
+} | dict.fromkeys(
+    (
+        "elicitation-sep1034-defaults",
+        "elicitation-sep1330-enums",
+        "input-required-result-basic-elicitation",
+        "input-required-result-basic-list-roots",
+        "input-required-result-basic-sampling",
+        "input-required-result-capability-check",
+        "input-required-result-missing-input-response",
+        "input-required-result-multi-round",
+        "input-required-result-multiple-input-requests",
+        "input-required-result-request-state",
+        "input-required-result-result-type",
+        "input-required-result-tampered-state",
+        "input-required-result-validate-input",
+        "tools-call-elicitation",
+        "tools-call-sampling",
+        "tools-call-with-logging",
+    ),
+    "talks with the client in the midst of a call: so does a server on its own endpoint",
+)
+# Of `server-stateless` only what needs another list of tools and prompts, or another's tools.
+OF_OTHERS = {
+    "sep-2575-missing-capability-http-400",
+    "sep-2575-server-rejects-undeclared-capability",
+    "sep-2575-server-sends-prompts-list-changed-on-subscription",
+    "sep-2575-server-sends-tools-list-changed-on-subscription",
+}
+
+
+def _assert_passed(report: Report, scenarios: list[str]) -> None:
+    missing = set(scenarios) - report.checks.keys()
+    assert not missing, f"did not run: {sorted(missing)}\n{report.finished}"
+    failures = report.failures()
+    assert {name: failures[name] for name in scenarios if name in failures} == {}
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_the_fixtures_themselves_pass(
+    node: Node, platform: Platform, revision: str, tmp_path: Path
+) -> None:
+    report = await judge_server(node, platform.everything, revision, tmp_path)
+    _assert_passed(report, scored(node, revision, "server"))
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_every_scored_scenario_passes_through_the_gateway(
+    node: Node, platform: Platform, revision: str, tmp_path: Path
+) -> None:
+    report = await judge_server(node, platform.through, revision, tmp_path)
+    _assert_passed(report, scored(node, revision, "server"))
+    assert report.finished.code == 0, report.finished
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_our_own_server_passes_with_tools_of_the_registry(
+    node: Node, platform: Platform, revision: str, tmp_path: Path
+) -> None:
+    report = await judge_server(node, platform.plain, revision, tmp_path)
+    own = [name for name in scored(node, revision, "server") if name not in WITHOUT_FIXTURE]
+    _assert_passed(report, own)
+    tasks = [name for name in unscored(node, revision, "server") if name.startswith(TASKS)]
+    _assert_passed(report, [name for name in tasks if name != MIXED])
+    stateless = report.failures().get("server-stateless", [])
+    assert {said.partition(":")[0] for said in stateless} <= OF_OTHERS
+
+
+async def test_what_has_no_fixture_is_in_the_suite(node: Node) -> None:
+    known = {name for revision in REVISIONS for name in scored(node, revision, "server")}
+    assert WITHOUT_FIXTURE.keys() <= known
+
+
+def test_no_failure_is_expected() -> None:
+    expected = yaml.safe_load(EXPECTED_FAILURES.read_text())
+    assert expected == {"server": [], "client": []}
+
+
+async def test_the_books_balance_after_it_all(platform: Platform) -> None:
+    assert off_books(platform.books) == []
