@@ -23,6 +23,7 @@ from pydantic import ConfigDict
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from app.kernel.errors import AppError
 from app.proxy import Greeting, RawResult, ToolCall, Upstream, raw_result_of
 from app.registry import Tool
 from app.surfaces.mcp.calls import Call, Context
