@@ -41,6 +41,7 @@ up: $(STAMP) ## serve until Ctrl-C; prints URL, key and MCP client configuration
 
 test: $(DEV_STAMP) ## run every test that this machine can run
 	@tests/system_packages.sh
+	@$(BIN)/python -m tests.conformance.node.install >/dev/null || echo "so these tests will be skipped"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
 
 FAULTS_SECONDS ?= 600

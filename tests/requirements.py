@@ -2,7 +2,7 @@
 
 `PROOFS` maps a demand's id to (demand, proofs). A proof is a test file, or `file::test`. A demand
 that is not met in full says so in `OPEN`. `tests/architecture/test_requirements.py` refuses a proof
-that does not exist, and a file of end-to-end, fault or security tests that proves no demand.
+that does not exist, and a file of end-to-end, fault, security or conformance tests without demand.
 """
 
 from typing import NamedTuple
@@ -211,6 +211,15 @@ PROOFS: dict[str, Demand] = {
         "e2e/test_bad_input.py",
         "faults/test_tool_faults.py",
         "faults/test_disk_full.py",
+    ),
+    "conformance": _of(
+        "The protocol's own suite passes: on /mcp, and through the gateway in both eras.",
+        "conformance/test_servers.py",
+    ),
+    "real-clients": _of(
+        "Inspector, TypeScript and Python SDK work in both eras; each how-to is used as written.",
+        "conformance/test_clients.py",
+        "conformance/test_howto.py",
     ),
     "client-leaves": _of(
         "A client that goes away never kills a paid run.",

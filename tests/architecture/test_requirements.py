@@ -8,7 +8,7 @@ import pytest
 from tests.requirements import OPEN, PROOFS
 
 TESTS = Path(__file__).parents[1]
-PROVING = ("e2e", "faults", "security")
+PROVING = ("conformance", "e2e", "faults", "security")
 
 
 def _tests_of(path: Path) -> set[str]:
@@ -31,7 +31,7 @@ def test_a_demand_is_proven_by_tests_that_exist(demand: str) -> None:
         assert not name or name in found, f"{file} has no {name}"
 
 
-def test_every_end_to_end_fault_and_security_test_proves_a_demand() -> None:
+def test_every_test_of_these_folders_proves_a_demand() -> None:
     named = {proof.partition("::")[0] for demand in PROOFS.values() for proof in demand.proofs}
     files = {
         str(path.relative_to(TESTS))
