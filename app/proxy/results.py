@@ -86,6 +86,9 @@ def error_of(
     """The error a tool reported, with its own code where that is one a tool may give."""
     if not raw.is_error:
         return None
+    if raw.rpc_error is not None:
+        message = _text(raw.rpc_error["message"]) or f"{definition.full_name} failed."
+        return AppError(Code.TOOL_FAILED, message, details={"rpc_error": dict(raw.rpc_error)})
     given = structured or {}
     message = _text(given.get("message")) or _first_text(raw.content)
     hint = _text(given.get("hint"))

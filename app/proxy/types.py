@@ -63,6 +63,8 @@ class RawResult:
     structured: Any = None
     content: list[dict[str, Any]] = field(default_factory=list)
     is_error: bool = False
+    rpc_error: Mapping[str, Any] | None = None
+    """`code` and `message` of a JSON-RPC error, where the server gave that and no result."""
 
 
 @dataclass(frozen=True, slots=True)

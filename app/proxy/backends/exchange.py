@@ -107,4 +107,5 @@ def _read_error(error: MCPError, link: Link, notes: Exchange) -> RawResult:
     if error.code in (PARSE_ERROR, METHOD_NOT_FOUND):
         raise protocol_error(link.server, "cannot be understood") from error
     text = error.error.message[:_WIDTH]
-    return RawResult(content=[{"type": "text", "text": text}], is_error=True)
+    told = {"code": error.code, "message": text}
+    return RawResult(content=[{"type": "text", "text": text}], is_error=True, rpc_error=told)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import orjson
-from mcp_types import METHOD_NOT_FOUND, PARSE_ERROR
+from mcp_types import INTERNAL_ERROR, METHOD_NOT_FOUND, PARSE_ERROR
 
 from app.proxy.faults import protocol_error
 from app.proxy.types import RawResult
@@ -60,4 +60,6 @@ def raw_error(error: bytes, server: str) -> RawResult:
         raise protocol_error(server, "answered with no tool result") from fault
     if code in (PARSE_ERROR, METHOD_NOT_FOUND) or not isinstance(message, str):
         raise protocol_error(server, "cannot be understood")
-    return RawResult(content=[{"type": "text", "text": message[:_WIDTH]}], is_error=True)
+    text = message[:_WIDTH]
+    told = {"code": code if isinstance(code, int) else INTERNAL_ERROR, "message": text}
+    return RawResult(content=[{"type": "text", "text": text}], is_error=True, rpc_error=told)

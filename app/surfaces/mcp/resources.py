@@ -98,7 +98,13 @@ class Resources:
 
     async def answer_read(self, context: Context, params: ReadResourceRequestParams) -> Result:
         """One resource."""
-        contents = await self.read(Call.of(context), str(params.uri))
+        uri = str(params.uri)
+        try:
+            contents = await self.read(Call.of(context), uri)
+        except AppError as error:
+            if error.code is Code.NOT_FOUND:
+                error.details["uri"] = uri[:200].encode(errors="replace").decode()
+            raise
         return {"contents": [contents], "resultType": "complete"}
 
     async def page(self, call: Call, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:

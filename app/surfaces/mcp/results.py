@@ -39,7 +39,11 @@ def failure(error: AppError) -> Result:
 
 def protocol_error(error: AppError, code: int = INVALID_PARAMS) -> MCPError:
     """A JSON-RPC error that carries an `AppError`."""
-    return MCPError(code, error.message, error.as_dict())
+    data = error.as_dict()
+    if error.code is Code.NOT_FOUND and "uri" in error.details:
+        # Where the specification has it (2026-07-28, "Resources", errors).
+        data["uri"] = error.details["uri"]
+    return MCPError(code, error.message, data)
 
 
 Handler = Callable[[Context, Any], Awaitable[Result]]

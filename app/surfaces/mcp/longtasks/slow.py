@@ -1,18 +1,29 @@
 """Which registered tools are slow: worth a task rather than an open stream."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from app.kernel.settings import Settings
 from app.registry import Tool
+from app.surfaces.mcp.longtasks.negotiation import IDENTIFIER
 
 Support = Literal["forbidden", "optional", "required", "unsaid"]
 
 
 def support_of(tool: Tool) -> Support:
-    """What the tool's own server says of tasks (`execution.taskSupport`)."""
-    said = (getattr(tool.definition, "more", None) or {}).get("execution") or {}
-    support = said.get("taskSupport") if isinstance(said, dict) else None
-    return support if support in {"forbidden", "optional", "required"} else "unsaid"
+    """What the tool's own server says of tasks.
+
+    As `execution.taskSupport` (2025-11-25); since 2026-07-28 has no such field, also as
+    `_meta["io.modelcontextprotocol/tasks"].taskSupport`.
+    """
+    more = tool.definition.more
+    for place in (more.get("execution"), _of(more.get("_meta"), IDENTIFIER)):
+        match _of(place, "taskSupport"):
+            case "forbidden" | "optional" | "required" as said:
+                return said
+            case _:
+                pass
+    return "unsaid"
 
 
 def is_slow(tool: Tool, settings: Settings) -> bool:
@@ -25,3 +36,7 @@ def is_slow(tool: Tool, settings: Settings) -> bool:
     if support == "unsaid":
         return tool.timeout_s > settings.tool_timeout
     return support != "forbidden"
+
+
+def _of(place: object, key: str) -> Any:
+    return place.get(key) if isinstance(place, Mapping) else None
