@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.surfaces import http
 from app.surfaces.mcp import Gateway
+from app.surfaces.mcp.fastpath import install as install_fast_path
 from app.surfaces.operations import Operations
 from app.surfaces.services import Services
 
@@ -36,5 +37,6 @@ def create_app(services: Services) -> FastAPI:
     )
     http.install(app, operations)
     app.state.gateway = gateway
+    install_fast_path(app, operations, gateway.server)
     app.router.routes.extend(gateway.routes)
     return app

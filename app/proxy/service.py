@@ -24,10 +24,12 @@ from app.proxy.backends import (
 )
 from app.proxy.breaker import Breakers
 from app.proxy.credentials import Credentials
+from app.proxy.fast import FastCalls, Seams
 from app.proxy.faults import server_down
 from app.proxy.files import FileArguments
 from app.proxy.fleet import Fleet, inspect
 from app.proxy.guarded import GuardedPool
+from app.proxy.personal import PersonalBackend, is_personal
 from app.proxy.results import error_of, measure, size_of, structured_of
 from app.proxy.schemas import Schemas
 from app.proxy.types import (
@@ -84,6 +86,9 @@ class ToolProxy:
         ]
         self._backends = {backend.server.name: backend for backend in backends}
         self._fleet = Fleet(self._backends, self._connect)
+        seams = Seams(registry.snapshot, self.upstream, self._limit, self.breakers)
+        limit = settings.tool_output_limit
+        self.fast = FastCalls(seams, self._schemas, clock, self._metrics, limit)
 
     async def start(self) -> list[Listing]:
         """Start every enabled server at once; give what those that started offer.
@@ -259,6 +264,8 @@ class ToolProxy:
         connector = RemoteConnector(
             server, pool, target=target, wire=self.wire, credentials=self.credentials
         )
+        if is_personal(server):
+            return PersonalBackend(connector, on_listed)
         return SupervisedBackend(connector, on_listed)
 
     def _connect_process(
