@@ -38,6 +38,25 @@ PROOFS: dict[str, Demand] = {
         "surfaces/test_workflows_again.py",
         "orchestration/workflow/test_forking.py",
     ),
+    "registry": _of(
+        "A developer's server goes from draft to a charged call; drift is quarantined, off is off.",
+        "surfaces/registry/test_journey.py",
+        "surfaces/registry/test_secrets.py",
+    ),
+    "registry-refusals": _of(
+        "Bad server.json, private addresses, other tenants and wrong states change nothing.",
+        "surfaces/registry/test_refusals.py",
+        "registry/servers/test_document.py",
+    ),
+    "registry-v01": _of(
+        "Approved servers are readable by the official registry's API v0.1.",
+        "surfaces/registry/test_v01.py",
+    ),
+    "registry-cache": _of(
+        "The registry's look-ups are answered from memory, and the share is a metric.",
+        "surfaces/registry/test_journey.py::test_look_ups_are_answered_from_memory",
+        "surfaces/registry/test_journey.py::test_another_process_follows",
+    ),
     "commands": _of(
         "The command line has live progress, clean stdout for scripts and exit codes.",
         "e2e/test_cli.py",

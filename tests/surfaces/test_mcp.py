@@ -46,6 +46,9 @@ OWN = [
     "webhooks.test",
     "webhooks.delete",
     "webhooks.deliveries",
+    "secrets.set",
+    "secrets.list",
+    "secrets.delete",
     "workflow.check",
     "workflow.run",
     "workflow.steps",
@@ -58,6 +61,15 @@ OWN = [
     "workflow.save",
     "billing.get_quote",
     "billing.get_wallet",
+    "registry.register_server",
+    "registry.edit_server",
+    "registry.submit",
+    "registry.list_servers",
+    "registry.show_server",
+    "registry.diff",
+    "registry.set_offer",
+    "registry.deprecate",
+    "registry.notices",
 ]
 WORDS = ["words.break", "words.free", "words.hang", "words.refuse", "words.say"]
 
