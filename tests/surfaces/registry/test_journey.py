@@ -246,3 +246,11 @@ async def test_look_ups_are_answered_from_memory(
     metrics = (await door.client.get("/metrics")).text
     (line,) = [one for one in metrics.splitlines() if one.startswith("cache_hit_ratio{")]
     assert float(line.split()[-1]) == pytest.approx(lookups.ratio, abs=0.01)
+
+
+async def test_a_strangers_server_is_no_part_of_the_platforms_health(
+    door: Door, world: Place, upstream: Upstream
+) -> None:
+    await approved(door, world, upstream.url)
+    shown = (await door.client.get("/healthz")).json()
+    assert [one["name"] for one in shown["servers"]] == ["sandbox"]
