@@ -195,6 +195,21 @@ PROOFS: dict[str, Demand] = {
         "surfaces/test_webhooks.py",
         "security/test_egress.py",
     ),
+    "secrets": _of(
+        "Secrets are sealed one by one, go to their server's origin alone and come out nowhere.",
+        "vault/test_vault.py",
+        "vault/test_keys.py",
+        "kernel/test_scrub.py",
+        "proxy/credentials/test_credentials.py",
+        "surfaces/test_secrets.py",
+        "surfaces/secrets_sent/test_canary.py",
+    ),
+    "connections": _of(
+        "Users connect servers by OAuth: discovery, PKCE, consent, one refresh at a time, step-up.",
+        "proxy/oauth/test_connecting.py",
+        "proxy/oauth/test_tokens.py",
+        "surfaces/test_connecting.py",
+    ),
     "roles": _of(
         "Roles with hand-offs as events; the coder tries again when the evaluator refuses.",
         "agents/test_runner.py",

@@ -25,6 +25,7 @@ SHORTEST = 6
 
 _MOST_RECENT = 256
 _DEPTH = 200
+_NESTED = 3
 _Bytes = bytes
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 
@@ -116,14 +117,22 @@ def _forms(value: str) -> set[str]:
     if len(value) < SHORTEST:
         return set()
     raw = value.encode()
-    once = json.dumps(value)[1:-1]
-    forms = {value, once, json.dumps(once)[1:-1], once.replace("/", "\\/")}
-    forms |= {html.escape(value), raw.hex(), raw.hex().upper()}
+    forms = _escaped(value) | {html.escape(value), raw.hex(), raw.hex().upper()}
     escaped = {quote(value, safe=""), quote(value), quote_plus(value)}
     forms |= escaped | {_PERCENT.sub(lambda hit: hit[0].lower(), each) for each in escaped}
     forms |= {quote(each, safe="") for each in escaped}
     forms |= set(_base64(raw))
     return {form for form in forms if len(form) >= SHORTEST}
+
+
+def _escaped(value: str) -> set[str]:
+    """The value in JSON, in JSON within JSON, and so on; some writers escape the slash too."""
+    forms, newest = {value}, {value}
+    for _ in range(_NESTED):
+        once = {json.dumps(form)[1:-1] for form in newest}
+        newest = once | {form.replace("/", "\\/") for form in once}
+        forms |= newest
+    return forms
 
 
 def _base64(raw: bytes) -> Iterator[str]:

@@ -31,6 +31,8 @@ def _lower(text: str) -> str:
         str,
         lambda s: json.dumps({"echo": s}),
         lambda s: json.dumps({"text": json.dumps({"echo": s})}),
+        lambda s: json.dumps({"text": json.dumps({"echo": s}).replace("/", "\\/")}),
+        lambda s: json.dumps(json.dumps(json.dumps([s]))),
         lambda s: base64.b64encode(s.encode()).decode(),
         lambda s: base64.urlsafe_b64encode(s.encode()).decode().rstrip("="),
         lambda s: base64.b64encode(f"Authorization: Bearer {s}\r\n".encode()).decode(),
