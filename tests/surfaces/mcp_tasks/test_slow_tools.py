@@ -1,14 +1,19 @@
 """Slow tools called directly: a job behind them, and a task for clients that know tasks."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.kernel.principal import Scope
+from app.kernel.principal import SERVICE, Scope
 from app.kernel.settings import Settings
+from app.registry import Tool
+from app.surfaces.mcp.longtasks import is_slow, support_of
 from tests.books import assert_balanced
 from tests.surfaces.mcp_tasks.raw import KNOWS_TASKS, raw
-from tests.surfaces.world import TOOL_PRICE, World, person
+from tests.surfaces.test_mcp import call, connected
+from tests.surfaces.world import DEFINITIONS, TOOL_PRICE, TOOLS, World, definition, person
 
 pytestmark = pytest.mark.anyio
 
@@ -62,3 +67,55 @@ async def test_a_key_that_may_not_have_jobs_calls_directly(url: str, world: Worl
     async with raw(url, only, **KNOWS_TASKS) as client:
         answer = await client.call("words.say", word="hi")
         assert answer["structuredContent"] == {"said": "hi"}
+
+
+async def pinned(world: World, name: str, more: dict[str, Any]) -> None:
+    """Have the tests' tools and one more, with what its server says of it."""
+    one = replace(definition(name), more=more)
+    async with world.database.begin(SERVICE) as uow:
+        await world.services.registry.pin(uow, TOOLS, [*DEFINITIONS, one])
+        await world.services.registry.refresh(uow)
+        await world.services.billing.publish_price(uow, "tool", one.full_name, TOOL_PRICE)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"execution": {"taskSupport": "required"}},
+        {"_meta": {"io.modelcontextprotocol/tasks": {"taskSupport": "required"}}},
+    ],
+)
+async def test_one_whose_server_wants_tasks(url: str, world: World, more: dict[str, Any]) -> None:
+    await pinned(world, "long", more)
+    async with raw(url, world.alice, **KNOWS_TASKS) as client:
+        made = await client.call("words.long", word="a")
+        assert made["resultType"] == "task"
+        done = await client.until(made["taskId"], "completed")
+        assert done["result"]["structuredContent"] == {"said": "a"}
+    async with raw(url, world.alice) as client:
+        response = await client.post("tools/call", {"name": "words.long", "arguments": {}})
+        assert (response.status_code, response.json()["error"]["code"]) == (400, -32021)
+    async with connected(url, world.alice, "legacy") as legacy:
+        # No wire before 2026-07-28 could carry the task.
+        assert await call(legacy, "words.long", word="b") == {"said": "b"}
+    await assert_balanced(world.database)
+
+
+async def test_one_whose_server_wants_none(url: str, world: World) -> None:
+    await pinned(world, "short", {"execution": {"taskSupport": "forbidden"}})
+    async with raw(url, world.alice, **KNOWS_TASKS) as client:
+        assert (await client.call("words.short", word="a"))["resultType"] == "complete"
+        jobs = (await client.http.get("/v1/jobs")).json()["jobs"]
+        assert jobs == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"execution": 5}, {"execution": {"taskSupport": "maybe"}}, {"_meta": {"x": 1}}],
+)
+def test_what_servers_do_not_say_is_not_guessed(more: dict[str, Any]) -> None:
+    given = replace(definition("a"), more=more)
+    tool = Tool("words.a", "words", given, "Approved", False, 0, 120.0)
+    assert support_of(tool) == "unsaid"
+    assert is_slow(tool, Settings(tool_timeout=60))
+    assert not is_slow(tool, Settings(tool_timeout=120))
