@@ -8,6 +8,7 @@ from mcp_types import CallToolRequestParams, PaginatedRequestParams
 
 from app.kernel.principal import Scope
 from app.registry import Tool
+from app.surfaces.mcp.asking import Asking
 from app.surfaces.mcp.calls import Call, Context
 from app.surfaces.mcp.longtasks import LongTasks
 from app.surfaces.mcp.names import Names, style_of
@@ -28,6 +29,7 @@ class Tools:
         self._own = own
         self._names = names
         self._long = long
+        self._asking = Asking(operations)
 
     def register(self, server: Server[Any]) -> None:
         """Serve the methods; without the schemas the SDK lists all tools before every call."""
@@ -79,6 +81,8 @@ class Tools:
         tool = self._ops.services.registry.snapshot().find(name)
         if tool is not None and self._long.takes(call, tool):
             return await self._long.run(call, tool, arguments)
+        if tool is not None and (upstream := self._asking.suits(context, tool)) is not None:
+            return await self._asking.call(context, upstream, tool.definition.name, arguments)
         result, charged = await self._ops.calls.call(call.principal, name, arguments)
         if result.error is not None:
             return failure(result.error)

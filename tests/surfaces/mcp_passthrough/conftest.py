@@ -40,11 +40,11 @@ class Door:
 
     @asynccontextmanager
     async def client(
-        self, slug: str, era: Era = "auto", who: Person | None = None, **keys: Any
+        self, slug: str | None, era: Era = "auto", who: Person | None = None, **keys: Any
     ) -> AsyncIterator[Client]:
         headers = dict((who or self.world.alice).headers)
         async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
-            url = f"{self.url}/mcp/servers/{slug}"
+            url = f"{self.url}/mcp" if slug is None else f"{self.url}/mcp/servers/{slug}"
             async with Client(
                 streamable_http_client(url, http_client=http), mode=era, cache=None, **keys
             ) as client:
