@@ -9,6 +9,7 @@ import orjson
 from mcp import Client
 
 from app.kernel.errors import AppError
+from app.kernel.scrub import Scrubber
 from app.proxy.faults import protocol_error
 from app.proxy.schemas import compile_schema
 from app.registry import MORE, TOOL_NAME, ServerConfig, ToolDefinition, ToolOverride
@@ -19,8 +20,13 @@ MAX_DEFINITION_BYTES = 256 * 1024
 _log = logging.getLogger(__name__)
 
 
-async def list_all(client: Client, server: str) -> list[mcp_types.Tool]:
-    """Every page of `tools/list`. Raises `tool_protocol_error` for a listing without end."""
+async def list_all(
+    client: Client, server: str, scrubber: Scrubber | None = None
+) -> list[mcp_types.Tool]:
+    """Every page of `tools/list`, without the credentials it was asked with.
+
+    Raises `tool_protocol_error` for a listing without end.
+    """
     tools: list[mcp_types.Tool] = []
     cursor: str | None = None
     for _ in range(MAX_PAGES):
@@ -28,10 +34,15 @@ async def list_all(client: Client, server: str) -> list[mcp_types.Tool]:
         tools += page.tools
         cursor = page.next_cursor
         if cursor is None and len(tools) <= MAX_TOOLS:
-            return tools
+            return [_clean(tool, scrubber) for tool in tools] if scrubber else tools
         if len(tools) > MAX_TOOLS:
             break
     raise protocol_error(server, f"lists more than {MAX_TOOLS} tools or {MAX_PAGES} pages")
+
+
+def _clean(tool: mcp_types.Tool, scrubber: Scrubber) -> mcp_types.Tool:
+    raw = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return mcp_types.Tool.model_validate(scrubber.value(raw))
 
 
 def definitions_of(

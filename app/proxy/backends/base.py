@@ -11,6 +11,7 @@ from mcp import Client
 
 from app.kernel.errors import AppError
 from app.kernel.principal import Principal
+from app.kernel.scrub import Scrubber
 from app.proxy.faults import server_down
 from app.proxy.telling import Teller
 from app.proxy.types import RawResult, ServerHealth, ToolCall
@@ -26,16 +27,17 @@ class Greeting:
     instructions: str | None
 
     @classmethod
-    def of(cls, client: Client) -> "Greeting":
+    def of(cls, client: Client, scrubber: Scrubber) -> "Greeting":
         """What an open client was told."""
         info = client.server_info
-        return cls(
+        found = (
             client.server_capabilities.model_dump(mode="json", by_alias=True, exclude_none=True),
             {"name": "", "version": ""}
             if info is None
             else info.model_dump(mode="json", by_alias=True, exclude_none=True),
             client.instructions,
         )
+        return cls(*scrubber.value(found))
 
 
 class ToolBackend(Protocol):
@@ -97,6 +99,8 @@ class Link:
         self.ended = asyncio.Event()
         self.wake = asyncio.Event()
         self.fault: AppError | None = None
+        #: Hides the credentials of this connection in what the server says of itself.
+        self.scrubber = Scrubber()
         self.noted: AppError | None = None
         self.is_stale = False
 

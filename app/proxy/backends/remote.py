@@ -131,7 +131,7 @@ class RemoteConnector:
             return raw_error(answer.error or b"", self.server.name)
         return raw_result(answer.body, self.server.name)
 
-    async def _own(self) -> ServerConfig:
+    async def _own(self, link: Link) -> ServerConfig:
         """The server with its developer's credentials, for the platform's own connection."""
         server = self.server
         is_open = not server.secrets and server.oauth is None
@@ -139,12 +139,13 @@ class RemoteConnector:
             return server
         developer = Principal("user", server.developer_id)
         injected = await self._credentials.headers(developer, server.name)
+        link.scrubber = injected.scrubber
         return replace(server, headers={**server.headers, **injected})
 
     @asynccontextmanager
     async def _client(self, link: Link) -> AsyncIterator[Client]:
         transport = _ServerTransport(
-            await self._own(), self._url, self._pool, link, self.target.output_limit
+            await self._own(link), self._url, self._pool, link, self.target.output_limit
         )
         http = httpx2.AsyncClient(
             transport=transport,

@@ -228,10 +228,11 @@ class SupervisedBackend:
 
     async def _list(self, link: Link, client: Client) -> None:
         """Read the server's tools, tell who pins them, and only then take calls."""
-        definitions = definitions_of(self.server, await list_all(client, self.server.name))
+        listed = await list_all(client, self.server.name, link.scrubber)
+        definitions = definitions_of(self.server, listed)
         if self._on_listed is not None:
             await self._on_listed(self.server, definitions)
-        self._definitions, self._greeting = definitions, Greeting.of(client)
+        self._definitions, self._greeting = definitions, Greeting.of(client, link.scrubber)
         self._session = _Session(link, client, {item.name: item for item in definitions})
         self._error = None
         self._announce()
