@@ -16,7 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kernel.rls import Base, own_rows, service_only
+from app.kernel.rls import Base, own_rows
 
 _NOW = text("now()")
 
@@ -92,7 +92,7 @@ class McpTicketRow(Base):
     """A one-time ticket for a WebSocket: its hash, whom it lets in, how long. Gone when used."""
 
     __tablename__ = "mcp_ticket"
-    __policy__ = service_only()
+    __policy__ = own_rows()
     __table_args__ = (
         CheckConstraint("octet_length(ticket_hash) = 32", name="hash_length"),
         Index(None, "user_id", "expires_at"),

@@ -12,20 +12,17 @@ depends_on = None
 TIME = sa.DateTime(timezone=True)
 
 
-def _protect(name: str, *, is_readable: bool) -> None:
+def _protect(name: str) -> None:
     for sql in (
         f"alter table app.{name} enable row level security",
         f"alter table app.{name} force row level security",
         f"grant select, insert, update, delete on app.{name} to service_role",
         f"create policy service_all on app.{name} to service_role using (true) with check (true)",
+        f"grant select on app.{name} to authenticated",
+        f"create policy reader_select on app.{name} for select to authenticated"
+        " using ((select auth.uid()) = user_id)",
     ):
         op.execute(sql)
-    if is_readable:
-        op.execute(f"grant select on app.{name} to authenticated")
-        op.execute(
-            f"create policy reader_select on app.{name} for select to authenticated"
-            " using ((select auth.uid()) = user_id)"
-        )
 
 
 def _index(table: str, *columns: str) -> None:
@@ -45,7 +42,7 @@ def _identities() -> None:
         sa.PrimaryKeyConstraint("issuer", "subject", name=op.f("pk_user_identity")),
         schema="app",
     )
-    _protect("user_identity", is_readable=True)
+    _protect("user_identity")
     _index("user_identity", "user_id")
 
 
@@ -70,7 +67,7 @@ def _tickets() -> None:
         sa.PrimaryKeyConstraint("ticket_hash", name=op.f("pk_mcp_ticket")),
         schema="app",
     )
-    _protect("mcp_ticket", is_readable=False)
+    _protect("mcp_ticket")
     _index("mcp_ticket", "user_id", "expires_at")
     _index("mcp_ticket", "expires_at")
 

@@ -39,6 +39,8 @@ PUBLISHED = {
     "user_accounts": {"user_id": UUID, "email": TEXT, "current_credits": "bigint"},
     "projects": {"project_id": UUID, "user_id": UUID, "name": TEXT},
     "api_keys": {"user_id": UUID, "prefix": TEXT, "secret_hash": "bytea"},
+    "user_identity": {"issuer": TEXT, "subject": TEXT, "user_id": UUID},
+    "mcp_ticket": {"ticket_hash": "bytea", "scopes": "text[]", "expires_at": TIME},
     "mcp_tools": {
         "tool_id": UUID,
         "name": TEXT,
