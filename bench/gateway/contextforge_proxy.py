@@ -73,7 +73,7 @@ async def run(url: str) -> None:
     server = uvicorn.Server(config)
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: setattr(server, "should_exit", 1))
     serving = asyncio.create_task(server.serve([sock]))
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.05)
     port, token = sock.getsockname()[1], await _token()
     tool = await _register(port, url, token)

@@ -45,7 +45,9 @@ def encode(order: Order, body: str, more: dict[str, str]) -> bytes:
     """A whole request."""
     data = body.encode()
     headers = {"Host": f"127.0.0.1:{order.port}", "Content-Length": str(len(data))}
-    lines = "".join(f"{key}: {value}\r\n" for key, value in (headers | order.headers | more).items())
+    lines = "".join(
+        f"{key}: {value}\r\n" for key, value in (headers | order.headers | more).items()
+    )
     return f"POST {order.path} HTTP/1.1\r\n{lines}\r\n".encode() + data
 
 
@@ -109,6 +111,8 @@ class Connection(asyncio.Protocol):
         if not self._load.is_over:
             self._load.faults.append("connection lost")
         self._load.left.discard(self)
+        if not self._load.left:
+            self._load.is_left.set()
 
 
 class Load:
@@ -123,6 +127,7 @@ class Load:
         self.spans = array("d")
         self.faults: list[str] = []
         self.left: set[Connection] = set()
+        self.is_left = asyncio.Event()
 
     def answered(self, status: int, body: bytes, span: float) -> None:
         """Note an answer."""
@@ -162,8 +167,7 @@ async def run(order: Order) -> dict[str, Any]:
     used = {name: cpu_seconds(pid) - before[name] for name, pid in order.pids.items()}
     load.is_over = True
     async with asyncio.timeout(30):
-        while load.left:
-            await asyncio.sleep(0.01)
+        await load.is_left.wait()
     spans = sorted(load.spans)
     count = max(1, len(spans))
     return {

@@ -36,7 +36,9 @@ async def _key(services: Services, number: int) -> str:
     async with services.database.begin(SERVICE) as uow:
         user = await services.auth.ensure_user(uow, f"bench{number}@example.org")
         await services.billing.open_wallet(uow, user.user_id)
-        await services.billing.grant(uow, user.user_id, to_micro(10_000_000), cause=f"bench:{number}")
+        await services.billing.grant(
+            uow, user.user_id, to_micro(10_000_000), cause=f"bench:{number}"
+        )
         issued = await services.auth.issue_key(
             uow, user.user_id, name="bench", scopes=frozenset(USER_SCOPES)
         )
@@ -56,12 +58,14 @@ async def run(upstream: str, home: Path, users: int) -> None:
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
-    async with running(settings, has_worker=False) as services:
-        async with listening(create_app(services), settings, bind("127.0.0.1", 0)) as url:
-            settle_memory()
-            keys = [await _key(services, number) for number in range(users)]
-            say(port=int(url.rpartition(":")[2]), key=keys[0], keys=keys)
-            await stop.wait()
+    async with (
+        running(settings, has_worker=False) as services,
+        listening(create_app(services), settings, bind("127.0.0.1", 0)) as url,
+    ):
+        settle_memory()
+        keys = [await _key(services, number) for number in range(users)]
+        say(port=int(url.rpartition(":")[2]), key=keys[0], keys=keys)
+        await stop.wait()
 
 
 def main() -> None:

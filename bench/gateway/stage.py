@@ -53,7 +53,7 @@ def tell(text: str) -> None:
 @contextlib.contextmanager
 def started(*command: str, python: str = sys.executable) -> Iterator[Running]:
     """`python -m` a module whose first line of output is its port, as JSON."""
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [python, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
@@ -75,7 +75,7 @@ def started(*command: str, python: str = sys.executable) -> Iterator[Running]:
 
 def load(order: Order) -> dict[str, Any]:
     """Run one load in a process of its own."""
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-m", "bench.gateway.load"],
         input=json.dumps(asdict(order)),
         capture_output=True,
@@ -157,4 +157,6 @@ def listening_request(port: int, key: str) -> bytes:
 
 def wallet_request(port: int, key: str) -> str:
     """`GET /v1/wallet`, whole."""
-    return f"GET /v1/wallet HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n\r\n"
+    return (
+        f"GET /v1/wallet HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n\r\n"
+    )

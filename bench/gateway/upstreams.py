@@ -14,7 +14,8 @@ from bench.gateway.serving import serve
 
 _ID = re.compile(rb'"id":(\d+|"[^"]*")')
 _INFO = b'{"io.modelcontextprotocol/serverInfo":{"name":"null","version":"1"}}'
-_SAID = b'{"content":[{"type":"text","text":"hi"}],"structuredContent":{"result":"hi"},"isError":false,"resultType":"complete","_meta":%b}' % _INFO  # noqa: E501
+_CONTENT = b'{"content":[{"type":"text","text":"hi"}],"structuredContent":{"result":"hi"}'
+_SAID = b'%b,"isError":false,"resultType":"complete","_meta":%b}' % (_CONTENT, _INFO)
 _SCHEMA = {
     "type": "object",
     "properties": {"text": {"type": "string"}},
