@@ -61,6 +61,21 @@ PROOFS: dict[str, Demand] = {
         "The command line has live progress, clean stdout for scripts and exit codes.",
         "e2e/test_cli.py",
     ),
+    "mcp-tasks": _of(
+        "Runs and slow tools are tasks for MCP clients that know tasks, bound to their user.",
+        "surfaces/mcp_tasks/test_tasks.py",
+        "surfaces/mcp_tasks/test_slow_tools.py",
+        "surfaces/mcp_tasks/test_questions.py",
+    ),
+    "mcp-pages": _of(
+        "The report of a run is a page that loads nothing and runs nothing of what it shows.",
+        "surfaces/mcp_tasks/test_apps.py",
+    ),
+    "mcp-lists": _of(
+        "Tools, prompts and templates come in stable pages; every tool has a name without dots.",
+        "surfaces/mcp_tasks/test_pages.py",
+        "surfaces/mcp_tasks/test_prompts.py",
+    ),
     "hub-robust": _of(
         "The embedded hub survives kills, stale files, a second process; clear errors otherwise.",
         "kernel/test_embedded.py",
