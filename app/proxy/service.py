@@ -187,6 +187,10 @@ class ToolProxy:
             else:
                 self.breakers.record(tool.server, error)
             raise
+        except Exception:
+            # A carrier's own: the server answered, with something else than a result.
+            self.breakers.record(tool.server, None)
+            raise
         self.breakers.record(tool.server, None)
         return raw
 

@@ -23,9 +23,8 @@ from mcp_types.methods import validate_client_request
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from app.surfaces.mcp.longtasks.negotiation import IDENTIFIER as TASKS
-
 METHOD = "tools/call"
+_ASKABLE = frozenset({"elicitation", "sampling", "roots", "extensions"})
 _ENVELOPE = {PROTOCOL_VERSION_META_KEY, CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY}
 _VERSIONS = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
 _KEPT = 1024
@@ -187,7 +186,8 @@ def _is_named(header: bytes | None, name: str) -> bool:
 def _is_envelope(versioned: bytes) -> bool:
     """Whether a `_meta`, after the version of the header, is the plain envelope of a request.
 
-    One that asks for more, such as progress, or whose client takes tasks for answers, is not.
+    One that asks for more, such as progress, or whose client takes tasks or questions for answers,
+    is not.
     """
     start = versioned.find(b"{")
     version = versioned[:start].decode("latin-1")
@@ -199,8 +199,8 @@ def _is_envelope(versioned: bytes) -> bool:
         validate_client_request(METHOD, version, params)
     except (ValueError, KeyError, AttributeError, ValidationError):
         return False
-    capabilities = meta[CLIENT_CAPABILITIES_META_KEY]
-    return TASKS not in (capabilities.get("extensions") or {})
+    # Servers may ask such clients something back, in the midst of a call.
+    return not meta[CLIENT_CAPABILITIES_META_KEY].keys() & _ASKABLE
 
 
 def _arguments(raw: bytes) -> dict[str, Any] | None:

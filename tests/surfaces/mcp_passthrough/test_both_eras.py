@@ -137,6 +137,25 @@ async def test_a_question_back_is_asked_and_the_call_charged_once(
         assert await door.spent() == (PRICE, 0)
 
 
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_a_question_back_is_asked_at_the_common_door_too(opened: Open, era: Era) -> None:
+    async def answer(_context: Any, _params: Any) -> types.ElicitResult:
+        return types.ElicitResult(action="accept", content={"name": "Ada"})
+
+    server = Everything(eras="modern")
+    async with server.serving(), opened(config(server)) as door:
+        async with door.client(None, era, elicitation_callback=answer) as client:
+            result = await client.call_tool("all.ask", {})
+            assert result.content[0].text == "Hello Ada"  # type: ignore[union-attr]
+            assert (result.meta or {})["uaol/charged_micro"] == PRICE
+            refused = await client.call_tool("all.refuse", {})
+            assert refused.is_error
+        async with door.client(None, era) as client:
+            deaf = await client.call_tool("all.ask", {})
+            assert deaf.is_error
+        assert await door.spent() == (PRICE, 0)
+
+
 async def test_a_caller_who_leaves_ends_the_call_at_the_server(opened: Open) -> None:
     server = Everything()
     async with server.serving(), opened(config(server)) as door:
