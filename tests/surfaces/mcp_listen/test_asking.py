@@ -127,7 +127,7 @@ class TestTheState:
 
     async def test_is_for_one_user_one_call_and_unchanged(self, url: str, world: World) -> None:
         who = Person()
-        given = {"ask": accept(order=True)}
+        given: types.InputResponses = {"ask": accept(order=True)}
         async with (
             connected(url, world.alice, elicitation_callback=who) as alice,
             connected(url, world.bob, elicitation_callback=who) as bob,

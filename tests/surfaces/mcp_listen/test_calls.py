@@ -15,6 +15,7 @@ from app.kernel.principal import SERVICE
 from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.main import create_app
+from app.orchestration import JobEvent
 from app.proxy import ToolProxy
 from app.registry import Prices, ServerConfig, ToolDefinition
 from app.surfaces.listening import bind, listening
@@ -71,8 +72,8 @@ class Progress:
     def __init__(self) -> None:
         self.told: list[tuple[float, float | None, str | None]] = []
 
-    async def __call__(self, done: float, total: float | None, message: str | None) -> None:
-        self.told.append((done, total, message))
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self.told.append((progress, total, message))
 
     @property
     def is_rising(self) -> bool:
@@ -117,26 +118,35 @@ async def test_a_call_that_is_given_up_ends_upstream_and_costs_nothing(
     await assert_balanced(world.database)
 
 
-async def test_waiting_no_longer_does_not_stop_a_paid_run(url: str, world: World, era: Era) -> None:
-    wakeups, progress = world.services.wakeups, Progress()
+async def test_waiting_no_longer_does_not_stop_a_paid_run(
+    url: str, world: World, era: Era, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress, jobs, has_stopped = Progress(), world.services.jobs, asyncio.Event()
+    follow = jobs.follow
+
+    async def watched(*given: Any) -> AsyncIterator[JobEvent]:
+        try:
+            async for event in follow(*given):
+                yield event
+        finally:
+            has_stopped.set()
+
+    monkeypatch.setattr(jobs, "follow", watched)
     arguments = {"template": "echo", "input": {"text": "wait"}, "wait": True}
     async with connected(url, world.alice, era) as client:
         waiting: asyncio.Task[Any] = asyncio.create_task(
             client.call_tool("bio_agent.run_task", arguments, progress_callback=progress)
         )
-        await until(lambda: progress.told and _waits(wakeups))
+        await until(lambda: progress.told)
         with anyio.CancelScope(shield=True):
             waiting.cancel()
             await asyncio.wait({waiting})
         # The server follows the run no more, and the run goes on.
-        await until(lambda: not _waits(wakeups))
+        async with asyncio.timeout(20):
+            await has_stopped.wait()
         world.task.go.set()
-        jobs = (await client.list_resources()).resources
-        job_id = str(jobs[0].uri).split("/")[3]
+        listed = [str(one.uri) for one in (await client.list_resources()).resources]
+        job_id = next(uri for uri in listed if uri.endswith("/trace")).split("/")[3]
         trace = await call(client, "bio_agent.stream_trace", job_id=job_id)
     assert trace["events"][-1]["kind"] == "job.succeeded"
     await assert_balanced(world.database)
-
-
-def _waits(wakeups: Any) -> bool:
-    return bool(wakeups.has_followers)

@@ -1,5 +1,6 @@
 """The same changes for clients of the handshake era, on the stream of their session."""
 
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -51,7 +52,7 @@ async def test_lists_and_resources(url: str, world: World) -> None:
             await subscribe(client, uri)
         world.task.go.set()
         for uri in uris:
-            await until(lambda uri=uri: inbox.has(types.ResourceUpdatedNotification, uri))
+            await until(partial(inbox.has, types.ResourceUpdatedNotification, uri))
         async with services.database.begin(SERVICE) as uow:
             await services.registry.disable(uow, "words.free")
             await services.registry.refresh(uow)

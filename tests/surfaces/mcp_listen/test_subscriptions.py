@@ -66,10 +66,12 @@ async def test_only_own_resources_are_acknowledged(url: str, world: World) -> No
 
 
 async def test_a_new_job_changes_the_list(url: str, world: World) -> None:
-    async with connected(url, world.alice) as client:
-        async with client.listen(resources_list_changed=True) as stream:
-            await start(client, "hello")
-            assert await next_of(stream) == ResourcesListChanged()
+    async with (
+        connected(url, world.alice) as client,
+        client.listen(resources_list_changed=True) as stream,
+    ):
+        await start(client, "hello")
+        assert await next_of(stream) == ResourcesListChanged()
 
 
 async def test_a_key_without_files_follows_no_resources(url: str, world: World) -> None:
@@ -88,17 +90,19 @@ async def test_a_key_without_files_follows_no_resources(url: str, world: World) 
 
 async def test_another_list_of_tools(url: str, world: World) -> None:
     services = world.services
-    async with connected(url, world.alice) as client:
-        async with client.listen(tools_list_changed=True) as stream:
-            async with services.database.begin(SERVICE) as uow:
-                # Read again, not changed: nobody is told.
-                await services.registry.refresh(uow)
-            async with services.database.begin(SERVICE) as uow:
-                await services.registry.disable(uow, "words.free")
-                await services.registry.refresh(uow)
-            assert await next_of(stream) == ToolsListChanged()
-            names = [tool.name for tool in (await client.list_tools()).tools]
-            assert "words.free" not in names
+    async with (
+        connected(url, world.alice) as client,
+        client.listen(tools_list_changed=True) as stream,
+    ):
+        async with services.database.begin(SERVICE) as uow:
+            # Read again, not changed: nobody is told.
+            await services.registry.refresh(uow)
+        async with services.database.begin(SERVICE) as uow:
+            await services.registry.disable(uow, "words.free")
+            await services.registry.refresh(uow)
+        assert await next_of(stream) == ToolsListChanged()
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        assert "words.free" not in names
 
 
 async def test_too_much_at_once_is_refused(url: str, world: World) -> None:
