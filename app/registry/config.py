@@ -21,7 +21,7 @@ from app.registry.prices import read_price
 from app.registry.readers import flag, mapping, number, optional_string, refuse, strings, text_value
 from app.registry.types import RegistryConfig, ServerConfig
 
-RESERVED = frozenset({"bio_agent", "billing", "jobs", "sandbox"})
+RESERVED = frozenset({"bio_agent", "billing", "jobs", "sandbox", "secrets"})
 MAX_TIMEOUT_S = 3600.0
 MAX_CONFIG_BYTES = 1 << 20
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
