@@ -23,7 +23,7 @@ from app.proxy.oauth import (
 )
 from app.proxy.run_python import sandbox_tool
 from app.proxy.service import ToolProxy
-from app.proxy.telling import teller, telling
+from app.proxy.telling import teller, telling_to
 from app.proxy.types import (
     Carrier,
     FileResolver,
@@ -94,5 +94,5 @@ __all__ = [
     "server_down",
     "split_params",
     "teller",
-    "telling",
+    "telling_to",
 ]

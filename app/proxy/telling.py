@@ -21,7 +21,7 @@ _teller: ContextVar[Teller | None] = ContextVar("teller", default=None)
 
 
 @contextmanager
-def telling(teller: Teller) -> Iterator[None]:
+def telling_to(teller: Teller) -> Iterator[None]:
     """Hand progress of the calls made in this block to `teller`."""
     token = _teller.set(teller)
     try:

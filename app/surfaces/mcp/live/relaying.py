@@ -5,7 +5,7 @@ from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult
 
-from app.proxy import telling
+from app.proxy import telling_to
 from app.surfaces.mcp.calls import Context
 
 
@@ -26,7 +26,7 @@ async def relay_progress(ctx: Context, call_next: CallNext) -> HandlerResult:
     """Middleware: while a tool runs for somebody who wants progress, let the proxy tell it."""
     if ctx.method != "tools/call" or not _has_token(ctx.params):
         return await call_next(ctx)
-    with telling(_Rising(ctx)):
+    with telling_to(_Rising(ctx)):
         return await call_next(ctx)
 
 
