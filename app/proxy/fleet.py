@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, MutableMapping, Sequence
+from contextvars import Context
 from typing import Any
 
 from app.kernel.errors import AppError
@@ -54,7 +55,8 @@ class Fleet:
                 backend.recheck()
 
     def _run(self, work: Any, name: str) -> None:
-        task = asyncio.create_task(work, name=name)
+        # A backend outlives the request that began it, whose id and listeners are not its own.
+        task = asyncio.create_task(work, name=name, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -18,7 +18,7 @@ class Change(NamedTuple):
 
 
 class ToolDifference(NamedTuple):
-    """What became of one tool; `changes` only where it was changed."""
+    """What became of one tool; of one that came or went, `changes` are all that it says."""
 
     tool: str
     kind: Literal["added", "removed", "changed"]
@@ -44,12 +44,18 @@ def differences(
     found = []
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
-            found.append(ToolDifference(name, "added"))
+            found.append(ToolDifference(name, "added", _whole(new[name], is_new=True)))
         elif name not in new:
-            found.append(ToolDifference(name, "removed"))
+            found.append(ToolDifference(name, "removed", _whole(old[name], is_new=False)))
         elif changes := tuple(_limited(compare(old[name], new[name]))):
             found.append(ToolDifference(name, "changed", changes))
     return found
+
+
+def _whole(definition: Mapping[str, Any], *, is_new: bool) -> tuple[Change, ...]:
+    said = {key: value for key, value in definition.items() if key != "name" and value is not None}
+    changes = compare({}, said) if is_new else compare(said, {})
+    return tuple(_limited(changes))
 
 
 def compare(before: Any, after: Any, where: str = "") -> Iterator[Change]:

@@ -67,5 +67,9 @@ def test_nothing_differs_exactly_where_values_are_equal(one: Any, two: Any) -> N
     ]
 
 
-def test_a_whole_tool_has_no_changes() -> None:
+def test_a_tool_that_came_or_went_is_shown_whole() -> None:
+    (came,) = differences([], [tool("a")])
+    assert came.lines()[:3] == ["+ a", "    /description", '      + "Runs."']
+    (went,) = differences([tool("a")], [])
+    assert went.lines()[:3] == ["- a", "    /description", '      - "Runs."']
     assert ToolDifference("a", "added").lines() == ["+ a"]
