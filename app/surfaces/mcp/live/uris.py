@@ -1,4 +1,4 @@
-"""The URIs below a job that a client may follow."""
+"""The URIs of a job that a client may follow."""
 
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -6,8 +6,8 @@ from uuid import UUID
 from app.surfaces.payloads import text_fault
 
 _LONGEST = 1000
-_WHOLE = frozenset({"trace", "steps", "report"})
-_GROWING = ("/trace", "/steps")
+_WHOLE: tuple[list[str], ...] = (["trace"], ["steps"], ["report"], [])
+_BASES = {("uaol", "jobs"): "", ("ui", "uaol"): "job/"}
 
 
 def job_of(uri: str) -> UUID | None:
@@ -16,15 +16,17 @@ def job_of(uri: str) -> UUID | None:
         return None
     try:
         split = urlsplit(uri)
-        job_id, kind, *name = split.path.lstrip("/").split("/")
-        is_known = (kind in _WHOLE and not name) or (kind == "files" and len(name) == 1)
-        if (split.scheme, split.netloc, split.query) == ("uaol", "jobs", "") and is_known:
-            return UUID(job_id)
+        base, path = _BASES.get((split.scheme, split.netloc)), split.path.removeprefix("/")
+        if base is None or split.query or not path.startswith(base):
+            return None
+        job_id, *rest = path.removeprefix(base).split("/")
+        is_file = rest[:1] == ["files"] and len(rest) == 2 and not base
+        is_known = rest == [] if base else rest in _WHOLE or is_file
+        return UUID(job_id) if is_known else None
     except ValueError:
-        pass
-    return None
+        return None
 
 
 def is_growing(uri: str) -> bool:
     """Whether the resource changes while its job runs; the others come with its end."""
-    return uri.endswith(_GROWING)
+    return not uri.endswith("/report") and "/files/" not in uri

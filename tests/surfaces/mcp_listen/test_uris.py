@@ -1,0 +1,47 @@
+"""Which URIs can be followed."""
+
+from uuid import uuid4
+
+import pytest
+
+from app.surfaces.mcp.live.uris import is_growing, job_of
+
+JOB = uuid4()
+
+
+@pytest.mark.parametrize(
+    ("uri", "grows"),
+    [
+        (f"uaol://jobs/{JOB}", True),
+        (f"uaol://jobs/{JOB}/trace", True),
+        (f"uaol://jobs/{JOB}/steps", True),
+        (f"ui://uaol/job/{JOB}", True),
+        (f"uaol://jobs/{JOB}/report", False),
+        (f"uaol://jobs/{JOB}/files/a%20b.txt", False),
+    ],
+)
+def test_a_resource_of_a_job(uri: str, grows: bool) -> None:
+    assert (job_of(uri), is_growing(uri)) == (JOB, grows)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "uaol://jobs",
+        "uaol://jobs/x/trace",
+        f"uaol://jobs/{JOB}/trace/more",
+        f"uaol://jobs/{JOB}/files",
+        f"uaol://jobs/{JOB}/files/a/b",
+        f"uaol://jobs/{JOB}/trace?x=1",
+        f"uaol://other/{JOB}/trace",
+        f"ui://uaol/job/{JOB}/trace",
+        f"ui://uaol/{JOB}",
+        f"http://jobs/{JOB}/trace",
+        f"uaol://jobs/{JOB}/files/\x00",
+        f"uaol://jobs/{JOB}/files/{'a' * 2000}",
+        "uaol://[/trace",
+    ],
+)
+def test_anything_else_is_none(uri: str) -> None:
+    assert job_of(uri) is None
