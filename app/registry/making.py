@@ -5,7 +5,10 @@ from urllib.parse import urlsplit
 from app.kernel.metrics import Metrics
 from app.kernel.settings import Settings
 from app.kernel.wakeups import Wakeups
+from app.registry.config import RESERVED
+from app.registry.scanner import Scanner
 from app.registry.servers import Reader
+from app.registry.servers.service import OWN_NAMES
 from app.registry.service import TOPIC, Registry
 
 
@@ -17,6 +20,10 @@ def make_registry(settings: Settings, wakeups: Wakeups, metrics: Metrics) -> Reg
     registry = Registry(
         default_timeout_s=settings.tool_timeout,
         reader=Reader(allow_private=settings.servers_allow_private, own=frozenset(own)),
+        scan=Scanner(
+            servers=lambda: RESERVED | OWN_NAMES | registry.snapshot().server_names(),
+            tools=lambda: registry.snapshot().names(),
+        ),
         wake=lambda: wakeups.wake(TOPIC),
     )
     metrics.watch_cache("registry", lambda: registry.lookups.ratio)

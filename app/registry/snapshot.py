@@ -1,7 +1,7 @@
 """The tools and servers in memory, as of one moment: what every call and every listing reads."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
 from app.kernel.errors import AppError, Code
@@ -67,6 +67,14 @@ class Snapshot:
         """Every approved version of the Approved servers, by name, oldest first."""
         self._lookups.hits += 1
         return self._published
+
+    def names(self) -> Collection[str]:
+        """The full names of all tools, whatever their status."""
+        return self._tools.keys()
+
+    def server_names(self) -> frozenset[str]:
+        """The servers that have tools here, and all registered ones."""
+        return frozenset({tool.server for tool in self._tools.values()} | self._servers.keys())
 
     def find(self, name: str) -> Tool | None:
         """The tool of that full name or unambiguous alias, whatever its status."""

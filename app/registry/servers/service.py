@@ -31,7 +31,7 @@ from app.registry.types import Deprecation, ToolDefinition
 
 SLUG = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 MAX_SERVERS = 100
-_OWN = frozenset(
+OWN_NAMES = frozenset(
     {"agent", "dead_letters", "files", "keys", "mcp", "oauth", "queues", "registry", "resources"}
     | {"schedules", "secrets", "tasks", "templates", "tools", "uaol", "usage", "webhooks"}
     | {"workflow", "workflows"}
@@ -313,7 +313,7 @@ def check_slug(slug: str) -> None:
     """Raise for a slug that is malformed or the platform's own."""
     if not SLUG.fullmatch(slug):
         refuse("/slug", "must be a lower-case letter, then at most 31 of a-z 0-9 _ -")
-    if slug in RESERVED | _OWN:
+    if slug in RESERVED | OWN_NAMES:
         refuse("/slug", "is a name the platform keeps for itself", code=Code.CONFLICT)
 
 
