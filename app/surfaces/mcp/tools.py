@@ -1,15 +1,17 @@
 """`tools/list` and `tools/call`: own tools here, registered ones through the proxy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcp.server.lowlevel import Server
 from mcp_types import CallToolRequestParams, PaginatedRequestParams
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from app.kernel.principal import Scope
 from app.registry import Tool
 from app.surfaces.mcp.asking import Asking
 from app.surfaces.mcp.calls import Call, Context
+from app.surfaces.mcp.listing import Listing, WireForms
 from app.surfaces.mcp.longtasks import LongTasks
 from app.surfaces.mcp.names import Names, style_of
 from app.surfaces.mcp.owntools import OwnTools
@@ -30,6 +32,7 @@ class Tools:
         self._names = names
         self._long = long
         self._asking = Asking(operations)
+        self._forms = WireForms()
 
     def register(self, server: Server[Any]) -> None:
         """Serve the methods; without the schemas the SDK lists all tools before every call."""
@@ -38,6 +41,7 @@ class Tools:
             server.right_of = self.right
         page, called = PaginatedRequestParams, CallToolRequestParams
         server.add_request_handler("tools/list", page, guarded(self.list))
+        server.middleware.append(Listing(server, guarded(self.list)))
         server.add_request_handler("tools/call", called, guarded_tool(self.call))
 
     def right(self, name: str) -> Scope | None:
@@ -66,11 +70,21 @@ class Tools:
         listed += [(f"1{tool.full_name}", tool) for tool in self._ops.tools(principal)]
         size = self._ops.services.settings.mcp_page_size
         found, cursor = page_of("tools", listed, params.cursor, size)
-        tools = [_shown(one) if isinstance(one, Tool) else one for one in found]
+        tools = self._formed(context, found)
         if style != "dotted":
             tools = [one | {"name": self._names.shown(one["name"], style)} for one in tools]
         result: Result = {"tools": tools, "resultType": "complete"}
         return result if cursor is None else result | {"nextCursor": cursor}
+
+    def _formed(
+        self, context: Context, found: Sequence[dict[str, Any] | Tool]
+    ) -> Sequence[dict[str, Any]]:
+        """Definitions as `Listing` sends them; before 2026-07-28 the SDK forms them itself."""
+        tools = [_shown(one) if isinstance(one, Tool) else one for one in found]
+        if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            return tools
+        snapshot = self._ops.services.registry.snapshot()
+        return [form for one in tools if (form := self._forms.of(snapshot, one)) is not None]
 
     async def call(self, context: Context, params: CallToolRequestParams) -> Result:
         """Answer an own tool here, or pass the call on through the proxy."""

@@ -9,6 +9,12 @@ from app.surfaces.mcp.longtasks.negotiation import IDENTIFIER
 
 Support = Literal["forbidden", "optional", "required", "unsaid"]
 
+_SUPPORTS: Mapping[str, Support] = {
+    "forbidden": "forbidden",
+    "optional": "optional",
+    "required": "required",
+}
+
 
 def support_of(tool: Tool) -> Support:
     """What the tool's own server says of tasks.
@@ -18,11 +24,8 @@ def support_of(tool: Tool) -> Support:
     """
     more = tool.definition.more
     for place in (more.get("execution"), _of(more.get("_meta"), IDENTIFIER)):
-        match _of(place, "taskSupport"):
-            case "forbidden" | "optional" | "required" as said:
-                return said
-            case _:
-                pass
+        if (said := _SUPPORTS.get(str(_of(place, "taskSupport")))) is not None:
+            return said
     return "unsaid"
 
 
