@@ -112,6 +112,17 @@ PROOFS: dict[str, Demand] = {
         "auth/test_auth.py",
         "e2e/test_cli.py::test_the_key_is_shown_once",
     ),
+    "access-tokens": _of(
+        "JWTs count beside keys only with the right signature, issuer, audience, time and account.",
+        "auth/test_tokens.py",
+        "surfaces/mcp_doors/test_authorization.py",
+    ),
+    "doors": _of(
+        "MCP over SSE and WebSocket in every era, each bound to who opened it, ended with its key.",
+        "surfaces/mcp_doors/test_websocket.py",
+        "surfaces/mcp_doors/test_sse.py",
+        "surfaces/mcp_doors/test_processes.py",
+    ),
     "ledger": _of(
         "Hold at submit, capture on success, release on failure, exactly once, never negative.",
         "billing/test_ledger.py",

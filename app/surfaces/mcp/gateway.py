@@ -64,7 +64,14 @@ class Gateway:
     def gate(self, app: ASGIApp, needs: Needs | None = None) -> Gate:
         """`app` behind the check of who calls, and with `needs` of what its tools need."""
         limit = self._operations.services.settings.request_limit
-        return Gate(app, self._operations.access, self._resource, needs=needs, limit=limit)
+        return Gate(
+            app,
+            self._operations.access,
+            self._resource,
+            self.streams,
+            needs=needs,
+            limit=limit,
+        )
 
     def _streamable(self) -> ASGIApp:
         handle = self._manager.handle_request

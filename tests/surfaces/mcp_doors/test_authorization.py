@@ -1,9 +1,11 @@
 """The server as an OAuth resource: tokens, challenges, metadata, step-up, CORS."""
 
+import asyncio
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from mcp.shared.auth import ProtectedResourceMetadata
 from mcp.shared.auth_utils import check_resource_allowed
 
@@ -13,7 +15,6 @@ from tests.auth.test_tokens import HOSTILE
 from tests.books import assert_balanced
 from tests.surfaces.mcp_doors.clients import (
     ACCEPT,
-    MODERN,
     Era,
     bearer,
     by_http,
@@ -23,7 +24,7 @@ from tests.surfaces.mcp_doors.clients import (
     request,
 )
 from tests.surfaces.test_http_errors import assert_problem
-from tests.surfaces.world import World
+from tests.surfaces.world import World, person
 
 pytestmark = pytest.mark.anyio
 ALL = "jobs tools files billing keys"
@@ -156,6 +157,30 @@ async def test_a_session_is_its_clients(url: str, world: World, issuer: Issuer) 
         assert own.status_code == 200
 
 
+async def test_streams_end_with_their_key(app: FastAPI, url: str, world: World) -> None:
+    carol = await person(world.services, "carol@example.org")
+    known = dict(carol.headers)
+    listen = modern(1, "subscriptions/listen", notifications={"toolsListChanged": True})
+    async with asyncio.timeout(30), httpx2.AsyncClient(base_url=url) as http:
+        opened = await http.post("/mcp", json=initialize(), headers=known | ACCEPT)
+        session = {"mcp-session-id": opened.headers["mcp-session-id"]}
+        events = {"accept": "text/event-stream"}
+        headers = known | modern_headers("subscriptions/listen")
+        async with (
+            http.stream("GET", "/mcp", headers=known | events | session) as old,
+            http.stream("POST", "/mcp", json=listen, headers=headers) as new,
+        ):
+            assert (old.status_code, new.status_code) == (200, 200)
+            seen = new.aiter_lines()
+            while "acknowledged" not in await anext(seen):
+                pass
+            await app.state.gateway.streams.check()
+            await http.delete(f"/v1/keys/{carol.principal.key_id}", headers=known)
+            await app.state.gateway.streams.check()
+            assert [line async for line in seen if line.startswith("data:")] == []
+            assert [line async for line in old.aiter_lines() if line.startswith("data:")] == []
+
+
 @pytest.mark.parametrize("door", ["", "/mcp", "/sse", "/ws"])
 async def test_the_metadata(url: str, issuer: Issuer, world: World, door: str) -> None:
     async with httpx2.AsyncClient(base_url=url) as http:
@@ -222,4 +247,3 @@ async def test_browsers_may_call(url: str, world: World, issuer: Issuer) -> None
         assert nobody.headers["access-control-allow-origin"] == "https://ui.example"
         exposed = nobody.headers["access-control-expose-headers"].lower()
         assert {"mcp-session-id", "www-authenticate"} <= set(exposed.split(", "))
-        assert MODERN

@@ -1,6 +1,7 @@
 """Lets in who has a credential, and makes problem documents of the transports' plain refusals."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import orjson
 from starlette.datastructures import Headers
@@ -13,7 +14,9 @@ from app.kernel.principal import Principal
 from app.kernel.principal import Scope as Right
 from app.surfaces.context import Access
 from app.surfaces.mcp.doors.entry import enter
+from app.surfaces.mcp.doors.line import Answer, Line
 from app.surfaces.mcp.doors.resource import Resource
+from app.surfaces.mcp.doors.streams import Streams
 from app.surfaces.problems import code_of, problem
 
 Needs = Callable[[str], Right | None]
@@ -33,6 +36,7 @@ class Gate:
         app: ASGIApp,
         access: Access,
         resource: Resource,
+        streams: Streams,
         *,
         needs: Needs | None = None,
         limit: int = 0,
@@ -41,6 +45,7 @@ class Gate:
         self._app = app
         self._access = access
         self._resource = resource
+        self._streams = streams
         self._needs = needs
         self._limit = limit
 
@@ -58,7 +63,17 @@ class Gate:
             if (missing := self._missing(body, entrant.principal)) is not None:
                 await self._step_up(scope, entrant.principal, missing)(scope, receive, send)
                 return
-        await self._app(scope, receive, Spoken(scope, receive, send))
+        await self._serve(entrant, scope, Line(receive), send)
+
+    async def _serve(self, entrant: Entrant, scope: Scope, line: Line, send: Send) -> None:
+        """Let it through; an answer that is a stream ends with the credential."""
+        with ExitStack() as followed:
+            answer = Answer(
+                send, lambda: followed.enter_context(self._streams.follow(entrant, line.end))
+            )
+            await self._app(scope, line, Spoken(scope, line, answer))
+        # A stream that the server ended is not at its end for the client.
+        await answer.finish()
 
     async def _refusal(
         self, scope: Scope, error: AppError, authorization: str | None

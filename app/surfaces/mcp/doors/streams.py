@@ -49,9 +49,11 @@ class Streams:
         self._longest_s = settings.mcp_stream_seconds
         self._open: set[_Stream] = set()
         self._of_users: Counter[UUID] = Counter()
+        self._held = 0
 
     def __len__(self) -> int:
-        return len(self._open)
+        """How many are held."""
+        return self._held
 
     @contextmanager
     def hold(self, entrant: Entrant, end: Callable[[Ending], None]) -> Iterator[None]:
@@ -61,21 +63,31 @@ class Streams:
         """
         user_id = entrant.principal.owner
         self._check_room(user_id)
-        stream = _Stream(entrant, self._clock.monotonic() + self._longest_s, end)
-        self._open.add(stream)
         self._of_users[user_id] += 1
+        self._held += 1
         try:
-            yield
+            with self.follow(entrant, end):
+                yield
         finally:
-            self._open.discard(stream)
+            self._held -= 1
             self._of_users[user_id] -= 1
             if not self._of_users[user_id]:
                 del self._of_users[user_id]
 
+    @contextmanager
+    def follow(self, entrant: Entrant, end: Callable[[Ending], None]) -> Iterator[None]:
+        """Watch a stream while the block runs, without counting it as the user's."""
+        stream = _Stream(entrant, self._clock.monotonic() + self._longest_s, end)
+        self._open.add(stream)
+        try:
+            yield
+        finally:
+            self._open.discard(stream)
+
     def _check_room(self, user_id: UUID) -> None:
         if self._of_users[user_id] >= self._most_of_one:
             raise _too_many(f"You have {self._most_of_one} connections open.")
-        if len(self._open) >= self._most:
+        if self._held >= self._most:
             raise _too_many("The server has no room for more connections.")
 
     async def run(self) -> None:
