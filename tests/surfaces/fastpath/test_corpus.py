@@ -51,7 +51,8 @@ GOOD = [
     Case("unicode", message(arguments={"text": "Größe 大 \U0001f9ec"}), is_fast=True),
     Case("spaces", _raw(arguments='  { "text" :\n"hi" }  '), named="far.echo", is_fast=True),
     Case("no client info", message(_meta=_meta(**{I: ...})), is_fast=True),
-    Case("capabilities", message(_meta=_meta(**{C: {"elicitation": {}}})), is_fast=True),
+    Case("capabilities", message(_meta=_meta(**{C: {"experimental": {}}})), is_fast=True),
+    Case("can be asked", message(_meta=_meta(**{C: {"elicitation": {}}}))),
     Case(
         "a name in base64",
         message(),

@@ -1,5 +1,6 @@
 """The door of one server: the application over a real proxy, with real servers behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -56,6 +57,13 @@ class Door:
         async with self.world.database.begin(person.principal) as uow:
             wallet = await self.services.billing.wallet(uow, person.user_id)
         return wallet.captured_micro, wallet.held_micro
+
+    async def settled(self, captured: int) -> None:
+        """Wait until nothing is held, and see that so much was charged."""
+        async with asyncio.timeout(20):
+            while (spent := await self.spent())[1]:
+                await asyncio.sleep(0.02)
+        assert spent == (captured, 0)
 
 
 Open = Callable[..., AbstractAsyncContextManager[Door]]
