@@ -194,11 +194,10 @@ def build(
     has_worker: bool = True,
 ) -> Services:
     """Construct every module; nothing is started yet."""
-    clock, metrics = SystemClock(), Metrics()
+    clock, metrics, wakeups = SystemClock(), Metrics(), Wakeups(address.app_dsn)
     database = Database(
         address.app_dsn, pool_size=settings.db_pool_size, is_prepared=address.is_embedded
     )
-    wakeups = Wakeups(address.app_dsn)
     billing, registry = Billing(), make_registry(settings, wakeups, metrics)
     storage, sandbox, templates = _storage(settings, clock), _sandbox(settings), Templates()
     safe = open_safe(settings, database, wakeups, clock, finder(registry, servers))
@@ -214,8 +213,7 @@ def build(
         metrics=metrics,
         credentials=safe.credentials,
     )
-    admission, limits = Admission(wakeups), JobLimits(wakeups)
-    webhooks = _webhooks(settings, wakeups)
+    admission, webhooks = Admission(wakeups), _webhooks(settings, wakeups)
     lifecycle = _lifecycle(billing, storage, wakeups, admission, webhooks)
     jobs = Jobs(billing, lifecycle, database, wakeups, settings.poll_seconds, admission)
     services = Services(
@@ -233,7 +231,7 @@ def build(
         templates=templates,
         worker=None,
         metrics=metrics,
-        limits=limits,
+        limits=JobLimits(wakeups),
         webhooks=webhooks,
         safe=safe,
     )

@@ -74,6 +74,7 @@ def _address(server: ServerConfig) -> tuple[Any, ...]:
         server.url,
         dict(server.headers),
         server.transport,
+        server.era,
         server.tools,
         server.secrets,
         server.oauth,

@@ -8,7 +8,7 @@ from app.kernel.principal import SERVICE
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
 from app.proxy.service import ToolProxy
-from app.registry import TOPIC, Registry
+from app.registry import TOPIC, Registry, Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Follower:
         self._registry = registry
         self._proxy = proxy
         self._poll_s, self._check_s = poll_s, check_s
+        self._seen: Snapshot | None = None
 
     async def run(self) -> None:
         """Follow until cancelled; registered servers are listed again every `check_s`."""
@@ -51,5 +52,7 @@ class Follower:
         """Read what has changed, and start and stop backends accordingly."""
         async with self._transactions.begin(SERVICE) as uow:
             await self._registry.follow(uow)
-        servers = self._registry.snapshot().servers()
-        self._proxy.sync([server.config() for server in servers])
+        snapshot = self._registry.snapshot()
+        if snapshot is not self._seen:
+            self._proxy.sync([server.config() for server in snapshot.servers()])
+            self._seen = snapshot

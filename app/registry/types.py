@@ -63,6 +63,7 @@ class ServerConfig:
     tool_rates: Mapping[str, int] = field(default_factory=dict)
     transport: Literal["streamable-http", "sse"] = "streamable-http"
     is_guarded: bool = False
+    era: Literal["auto", "modern", "legacy"] = "auto"
     isolation: Literal["shared", "user"] = "shared"
     secrets: tuple[SecretHeader, ...] = ()
     oauth: UpstreamOAuth | None = None

@@ -189,6 +189,7 @@ def target_of(
         url=server.url,
         headers=server.headers,
         transport="sse" if server.transport == "sse" else "streamable-http",
+        era=None if server.era == "auto" else server.era,
         allow_private=allow_private or not server.is_guarded,
         output_limit=output_limit,
     )

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from app.kernel import audit
 from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
@@ -31,6 +33,7 @@ from app.registry.types import Deprecation, ToolDefinition
 
 SLUG = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 MAX_SERVERS = 100
+MAX_DEFINITIONS_BYTES = 8 * 2**20
 OWN_NAMES = frozenset(
     {"agent", "dead_letters", "files", "keys", "mcp", "oauth", "queues", "registry", "resources"}
     | {"schedules", "secrets", "tasks", "templates", "tools", "uaol", "usage", "webhooks"}
@@ -195,6 +198,7 @@ class Servers:
         server = await self.get(uow, principal, slug)
         found = scanned(self._scan, definitions)
         offered = [definition.as_dict() for definition in definitions]
+        _check_size(slug, offered)
         if not await store.submit(uow, draft, offered, found):
             raise AppError(
                 Code.CONFLICT,
@@ -325,6 +329,17 @@ def check_offer(offer: Offer) -> None:
     for where, limit in limits.items():
         if limit is not None and not 0 < limit <= MAX_TIMEOUT_S:
             refuse(where, f"must be more than 0 and at most {MAX_TIMEOUT_S:g} seconds")
+
+
+def _check_size(slug: str, definitions: Sequence[Mapping[str, Any]]) -> None:
+    size = len(orjson.dumps(definitions))
+    if size > MAX_DEFINITIONS_BYTES:
+        raise AppError(
+            Code.PAYLOAD_TOO_LARGE,
+            f"The tools of {slug} are described in {size} bytes, more than"
+            f" {MAX_DEFINITIONS_BYTES}.",
+            hint="Register fewer tools, or describe them more briefly.",
+        )
 
 
 async def _check_successor(uow: UnitOfWork, name: str, told: Deprecation | None) -> None:

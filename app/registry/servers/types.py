@@ -211,6 +211,7 @@ def config_of(
         },
         transport=address.transport,
         is_guarded=True,
+        era=address.era,
         secrets=address.needs,
         oauth=address.oauth,
         developer_id=developer_id,
