@@ -44,6 +44,7 @@ class Metrics:
         self._request_time = histogram("http_request_seconds", "Time to answer", ["route"])
         self._calls = counter("tool_calls", "Tool calls", ["tool", "outcome"])
         self._call_time = histogram("tool_call_seconds", "Time of a tool call", ["tool"])
+        self._seen_requests: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._seen_calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._jobs = counter("jobs", "Jobs ended, by final status", ["status"])
         self._job_time = histogram("job_seconds", "Start to end of a job", buckets=_LONG)
@@ -76,9 +77,16 @@ class Metrics:
 
     def observe_http(self, method: str, route: str, status: int, seconds: float) -> None:
         """One answered request."""
-        known, route = method if method in _METHODS else "OTHER", self._routes(route)
-        self._requests.labels(known, route, str(status)).inc()
-        self._request_time.labels(route).observe(seconds)
+        if (known := self._seen_requests.get((method, route, status))) is None:
+            name, place = method if method in _METHODS else "OTHER", self._routes(route)
+            known = (
+                self._requests.labels(name, place, str(status)),
+                self._request_time.labels(place),
+            )
+            if (name, place) == (method, route):
+                self._seen_requests[method, route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def observe_tool(self, tool: str, outcome: str, seconds: float) -> None:
         """One tool call; `outcome` is `ok` or an error code."""

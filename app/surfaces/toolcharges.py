@@ -5,9 +5,9 @@ Only an answer is charged: no error of any kind is.
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from app.billing import Blocks, Promise, Usage
-from app.kernel.ids import new_id
 from app.kernel.principal import Principal
 from app.registry import Tool
 
@@ -18,9 +18,11 @@ class ToolCharges:
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
 
-    async def promise(self, principal: Principal, tool: Tool) -> Promise:
+    async def promise(
+        self, principal: Principal, tool: Tool, call_id: UUID | None = None
+    ) -> Promise:
         """Set the tool's price aside. Raises `insufficient_credits`, `hub_unavailable`."""
-        return await self._blocks.promise(principal.owner, tool.price_micro)
+        return await self._blocks.promise(principal.owner, tool.price_micro, call_id)
 
     def refund(self, promise: Promise) -> None:
         """The call got no answer: it costs nothing and leaves no trace."""
@@ -31,7 +33,8 @@ class ToolCharges:
     ) -> int:
         """The call was answered; the micro-credits charged. `quantities` is what it took."""
         usage = Usage(
-            new_id(),
+            # A call is metered once, so its id will do.
+            promise.call_id,
             promise.user_id,
             None,
             str(promise.call_id),

@@ -39,8 +39,10 @@ class Promise:
 
     __slots__ = ("amount_micro", "block", "call_id", "is_open", "user_id")
 
-    def __init__(self, user_id: UUID, amount_micro: int, block: Block | None) -> None:
-        self.call_id = new_id()
+    def __init__(
+        self, user_id: UUID, amount_micro: int, block: Block | None, call_id: UUID | None = None
+    ) -> None:
+        self.call_id = call_id or new_id()
         self.user_id = user_id
         self.amount_micro = amount_micro
         self.block = block
@@ -82,20 +84,23 @@ class Blocks:
         """Metered calls that are not durable yet."""
         return len(self._usages) + (0 if self._batch is None else len(self._batch[0].usages))
 
-    async def promise(self, user_id: UUID, amount_micro: int) -> Promise:
+    async def promise(
+        self, user_id: UUID, amount_micro: int, call_id: UUID | None = None
+    ) -> Promise:
         """Set aside what a call may cost; a free one (0) needs no credits.
 
+        `call_id` is a new id of the caller's, if it has made one.
         Raises `insufficient_credits`, and `hub_unavailable` while nothing can be written.
         """
         if self.unwritten >= self._terms.most_unwritten:
             await self.flush()
         if amount_micro == 0:
-            return Promise(user_id, 0, None)
+            return Promise(user_id, 0, None, call_id)
         block = self._blocks.get(user_id)
         if block is None or not block.take(amount_micro, self._clock.monotonic(), self._terms):
             block = await self._taken(user_id, amount_micro)
         self._keep()
-        return Promise(user_id, amount_micro, block)
+        return Promise(user_id, amount_micro, block, call_id)
 
     def settle(self, promise: Promise, usage: Usage | None, *, is_charged: bool) -> int:
         """End a promise, and note what the call used; returns what it was charged.

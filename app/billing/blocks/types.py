@@ -19,7 +19,7 @@ class Terms:
     lifetime_s: float = 30.0
     # Between the database's clock and ours a lease ends here first.
     margin_s: float = 5.0
-    flush_s: float = 0.07
+    flush_s: float = 0.09
     most_unwritten: int = 1000
 
     @property

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 from mcp.server.lowlevel import Server
 from mcp.shared.inbound import validate_mcp_param_headers
@@ -81,11 +82,12 @@ class FastPath:
         if taken is None:
             await self._app(scope, receive, send)
             return
+        call_id = new_id()
         given = head.get(b"x-request-id", b"").decode("latin-1")
-        identity = given if _is_identity(given) else str(new_id())
+        identity = given if given and _is_identity(given) else str(call_id)
         token = current_request.set(identity)
         try:
-            answer = await self._watched(receive, self._answer(*taken))
+            answer = await self._watched(receive, self._answer(*taken, call_id))
         finally:
             current_request.reset(token)
         self._observe("POST", PATH, 499 if answer is None else 200, time.perf_counter() - began)
@@ -118,13 +120,15 @@ class FastPath:
             return None
         return principal, asked, route
 
-    async def _answer(self, principal: Principal, asked: Asked, route: Route) -> bytes:
+    async def _answer(
+        self, principal: Principal, asked: Asked, route: Route, call_id: UUID
+    ) -> bytes:
         """The duties; the response as bytes, whatever happens."""
         began, outcome = time.perf_counter(), "ok"
         try:
             check_json(asked.arguments)
             await self._calls.admit(principal, route, asked.arguments)
-            promise = await self._charges.promise(principal, route.tool)
+            promise = await self._charges.promise(principal, route.tool, call_id)
             result, charged = await self._carried(principal, asked, route, promise)
         except AppError as error:
             outcome = error.code.value
