@@ -235,6 +235,7 @@ PROOFS: dict[str, Demand] = {
         "proxy/oauth/test_connecting.py",
         "proxy/oauth/test_tokens.py",
         "surfaces/test_connecting.py",
+        "surfaces/secrets_sent/test_connected_calls.py",
     ),
     "roles": _of(
         "Roles with hand-offs as events; the coder tries again when the evaluator refuses.",
