@@ -27,6 +27,7 @@ from app.registry.servers import (
 from app.registry.service import NOTICES, TOPIC, Registry
 from app.registry.snapshot import Lookups, Snapshot
 from app.registry.store import ToolState
+from app.registry.tasksupport import TaskSupport, task_support
 from app.registry.types import (
     MORE,
     Deprecation,
@@ -68,6 +69,7 @@ __all__ = [
     "ServerStatus",
     "Setup",
     "Snapshot",
+    "TaskSupport",
     "Tool",
     "ToolDefinition",
     "ToolDifference",
@@ -83,4 +85,5 @@ __all__ = [
     "make_registry",
     "no_scan",
     "require_move",
+    "task_support",
 ]

@@ -19,7 +19,7 @@ from app.proxy.fast.reading import Reading, read_error, read_result
 from app.proxy.fast.types import FastResult, Plan, Route, Seams
 from app.proxy.schemas import Schemas
 from app.proxy.wire import Answer
-from app.registry import Snapshot, Tool
+from app.registry import Snapshot, Tool, task_support
 
 _METHOD = "tools/call"
 
@@ -108,7 +108,7 @@ class FastCalls:
 
 def _plan(tool: Tool) -> Plan | None:
     definition = tool.definition
-    needs_task = (definition.more.get("execution") or {}).get("taskSupport") == "required"
+    needs_task = task_support(definition) == "required"
     if tool.status != "Approved" or definition.takes_files or needs_task:
         return None
     schema = definition.input_schema

@@ -127,11 +127,10 @@ class LongTasks:
         return {"resultType": "complete"}
 
     async def cancel(self, context: Context, params: OneTask) -> Result:
-        """Ask for a task's end; `job_finished` if it has ended."""
+        """Ask for a task's end; of one that has ended there is nothing to do."""
         require(context, params.task_id)
         call = Call.of(context)
-        job = await self._job(call, params.task_id)
-        await self._ops.cancel(call.principal, job.job_id)
+        await self._stop(call, (await self._job(call, params.task_id)).job_id)
         return {"resultType": "complete"}
 
     def _created(self, job: JobView) -> Result:
