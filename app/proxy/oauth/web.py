@@ -85,7 +85,7 @@ class Web:
         headers: Mapping[str, str],
         auth: httpx2.BasicAuth | None = None,
     ) -> WebAnswer:
-        host = host_of(self.check(url, "An address of the authorization server"))
+        host = host_of(self.check(url, f"The address {url[:200]}"))
         request = httpx2.Request(method, url, content=content, headers={**_HEADERS, **headers})
         if auth is not None:
             request = next(auth.auth_flow(request))

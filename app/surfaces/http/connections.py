@@ -20,7 +20,7 @@ router = APIRouter(prefix=PREFIX, tags=["connections"])
 Slug = Annotated[Text, Path(max_length=100, description="The server's slug.")]
 _COOKIE = "uaol_connect"
 _COOKIE_PATH = f"{PREFIX}/oauth"
-_MOST = 4096
+_MOST = 16_384
 _HTML: dict[int | str, dict[str, Any]] = {
     "default": {"content": {"text/html": {}}, "description": "The error as a page."}
 }

@@ -27,7 +27,7 @@ _KEY = """<p>Calls to <strong>{server}</strong> ({origin}) need your own account
 UAOL will keep the connection for you, and for nobody else.</p>
 <form method="post" action="{path}">
 <label>Your UAOL API key<br>
-<input name="key" type="password" autocomplete="off" required maxlength="200"></label>
+<input name="key" type="password" autocomplete="off" required maxlength="8192"></label>
 <p>It says whose connection this will be. Give it only if you came here by yourself.</p>
 <button>Go on</button></form>"""
 _CONSENT = """<p>UAOL asks for access to your account, to use it for your calls to this server.</p>
