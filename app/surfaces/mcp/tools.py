@@ -9,10 +9,10 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from app.kernel.principal import Scope
 from app.registry import Tool
-from app.surfaces.mcp.asking import Asking
+from app.surfaces.mcp.asking import Asking, capabilities_of
 from app.surfaces.mcp.calls import Call, Context
 from app.surfaces.mcp.listing import Listing, WireForms
-from app.surfaces.mcp.longtasks import LongTasks
+from app.surfaces.mcp.longtasks import LongTasks, support_of
 from app.surfaces.mcp.names import Names, style_of
 from app.surfaces.mcp.owntools import OwnTools
 from app.surfaces.mcp.pages import page_of
@@ -93,7 +93,7 @@ class Tools:
         if (own := self._own.find(name)) is not None:
             return await own.run(call, arguments)
         tool = self._ops.services.registry.snapshot().find(name)
-        if tool is not None and self._long.takes(call, tool):
+        if tool is not None and self._is_long(call, tool):
             return await self._long.run(call, tool, arguments)
         if tool is not None and (upstream := self._asking.suits(context, tool)) is not None:
             return await self._asking.call(context, upstream, tool.definition.name, arguments)
@@ -109,6 +109,20 @@ class Tools:
         if result.structured is not None:
             shown["structuredContent"] = result.structured
         return shown
+
+    def _is_long(self, call: Call, tool: Tool) -> bool:
+        """Whether the call becomes a job, in which its server can ask nothing back.
+
+        So a server that might ask is called at once, unless it says itself that it is slow; and a
+        call that brings answers goes on as it began.
+        """
+        context = call.context
+        if (context.params or {}).keys() & {"inputResponses", "requestState"}:
+            return False
+        can_answer = capabilities_of(context).keys() & {"elicitation", "sampling", "roots"}
+        if can_answer and support_of(tool) == "unsaid" and self._asking.suits(context, tool):
+            return False
+        return self._long.takes(call, tool)
 
 
 def _shown(tool: Tool) -> dict[str, Any]:

@@ -101,6 +101,18 @@ async def test_one_whose_server_wants_tasks(url: str, world: World, more: dict[s
     await assert_balanced(world.database)
 
 
+async def test_a_call_that_brings_answers_is_no_task(url: str, world: World) -> None:
+    await pinned(world, "long", {"execution": {"taskSupport": "required"}})
+    async with raw(url, world.alice, **KNOWS_TASKS) as client:
+        answered = await client.result(
+            "tools/call",
+            name="words.long",
+            arguments={"word": "a"},
+            inputResponses={"who": {"action": "accept", "content": {}}},
+        )
+        assert answered["resultType"] == "complete"
+
+
 async def test_one_whose_server_wants_none(url: str, world: World) -> None:
     await pinned(world, "short", {"execution": {"taskSupport": "forbidden"}})
     async with raw(url, world.alice, **KNOWS_TASKS) as client:
