@@ -14,7 +14,7 @@ from tests.conformance.everything.blocks import Wire, complete, said, text
 
 _CONFIRM = {"type": "boolean"}
 # The suite asks for a minute and cancels it at once; without tasks it would wait for all of it.
-_LONGEST_S = 1.5
+_LONGEST_S = 0.5
 
 
 async def greet(_context: Context, arguments: Wire) -> Wire:

@@ -30,7 +30,7 @@ from tests.conformance.everything.blocks import (
 )
 from tests.conformance.everything.rounds import ROUNDS
 
-_PAUSE_S = 0.05
+_PAUSE_S = 0.01
 _TASKS = "io.modelcontextprotocol/tasks"
 
 
