@@ -69,13 +69,14 @@ async def run(url: str) -> None:
     from mcpgateway.main import app
 
     sock = listener()
+    port = sock.getsockname()[1]
     config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on")
     server = uvicorn.Server(config)
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: setattr(server, "should_exit", 1))
     serving = asyncio.create_task(server.serve([sock]))
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+    while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn has no event
         await asyncio.sleep(0.05)
-    port, token = sock.getsockname()[1], await _token()
+    token = await _token()
     tool = await _register(port, url, token)
     name = version("mcp-contextforge-gateway")
     say(port=port, era="legacy", tool=tool, key=token, path="/mcp/", version=name)

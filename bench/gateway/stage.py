@@ -4,7 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -59,10 +59,9 @@ def started(*command: str, python: str = sys.executable) -> Iterator[Running]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        if not line:
+        facts = _first_facts(process.stdout)
+        if facts is None:
             raise RuntimeError(f"{command[0]} did not start")
-        facts = json.loads(line)
         yield Running(process.pid, facts["port"], facts)
     finally:
         process.stdin.close()
@@ -71,6 +70,15 @@ def started(*command: str, python: str = sys.executable) -> Iterator[Running]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _first_facts(lines: Iterable[str]) -> dict[str, Any] | None:
+    """The first line that says a port; some gateways log to their output before."""
+    for line in lines:
+        if line.startswith('{"port"'):
+            facts: dict[str, Any] = json.loads(line)
+            return facts
+    return None
 
 
 def load(order: Order) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import logging
 import re
 from typing import Any
 
@@ -81,6 +82,8 @@ def main() -> None:
     parser.add_argument("kind", choices=["echo", "null"])
     parser.add_argument("--tools", type=int, default=1)
     args = parser.parse_args()
+    # A line for every session would be most of what the echo costs.
+    logging.disable(logging.INFO)
     is_echo = args.kind == "echo"
     serve(echo(args.tools) if is_echo else null, has_lifespan=is_echo)
 
