@@ -31,6 +31,14 @@ class _Error(msgspec.Struct):
     code: int = 0
 
 
+class _Supported(msgspec.Struct):
+    supported: list[str] = []
+
+
+class _Unsupported(msgspec.Struct):
+    data: _Supported
+
+
 class Eras:
     """The eras of the servers this process has talked to, by URL."""
 
@@ -89,7 +97,7 @@ def _given(target: Target) -> Era | None:
 
 def _is_modern(answer: Answer) -> bool:
     if answer.body is None:
-        return False
+        return names_ours(answer)
     try:
         found = msgspec.json.decode(answer.body, type=_Discovered)
     except (msgspec.DecodeError, RecursionError):
@@ -105,6 +113,17 @@ def error_code(error: bytes | None) -> int | None:
         return msgspec.json.decode(error, type=_Error).code
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def names_ours(outcome: Answer | AppError) -> bool:
+    """Whether a server refused a version, unread, and names the one that is spoken here."""
+    if isinstance(outcome, AppError) or error_code(outcome.error) != _UNSUPPORTED_VERSION:
+        return False
+    try:
+        found = msgspec.json.decode(outcome.error or b"", type=_Unsupported)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return VERSION in found.data.supported
 
 
 def is_wrong_era(outcome: Answer | AppError) -> bool:

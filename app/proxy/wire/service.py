@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from app.kernel.egress import Resolve, resolve
 from app.kernel.errors import AppError
 from app.proxy.faults import tool_timeout
-from app.proxy.wire.era import Eras, is_wrong_era
+from app.proxy.wire.era import Eras, is_wrong_era, names_ours
 from app.proxy.wire.modern import call_modern
 from app.proxy.wire.pool import Pool
 from app.proxy.wire.sessions import Sessions
@@ -78,7 +78,8 @@ class HttpWire:
                 outcome = error
             if not is_last and is_wrong_era(outcome):
                 self.eras.forget(server)
-                if (found := await self.eras.of(server, headers)) != tried:
+                found = await self.eras.of(server, headers)
+                if found != tried or names_ours(outcome):
                     tried = found
                     continue
             if isinstance(outcome, AppError):

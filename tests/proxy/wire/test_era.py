@@ -7,7 +7,16 @@ import pytest
 from app.kernel.errors import Code
 from app.proxy.wire import HttpWire
 from tests.proxy.wire.conftest import Call, Refused
-from tests.proxy.wire.played import Seen, body, modern, playing, respond, result, result_of
+from tests.proxy.wire.played import (
+    DISCOVERED,
+    Seen,
+    body,
+    modern,
+    playing,
+    respond,
+    result,
+    result_of,
+)
 from tests.proxy.wire.test_legacy import Legacy
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +59,29 @@ async def test_a_server_that_moves_to_the_new_era_is_asked_again(call: Call) -> 
         server.answer = modern(moved)
         assert (await call(target)).body == b'{"content": []}'
         assert server.calls[-1].header("mcp-method") == "tools/call"
+
+
+async def test_a_server_that_names_our_version_is_asked_with_it_again(call: Call) -> None:
+    refusals = 0
+
+    async def picky(request: Seen, writer: asyncio.StreamWriter) -> None:
+        nonlocal refusals
+        if refusals < 2:
+            refusals += 1
+            message = {"jsonrpc": "2.0", "id": request.json["id"], "error": UNSUPPORTED}
+            respond(writer, json.dumps(message).encode(), status="400 Bad Request")
+        else:
+            is_asking = request.header("mcp-method") == "server/discover"
+            respond(writer, result_of(request, DISCOVERED if is_asking else DONE))
+
+    async with playing(picky) as server:
+        assert (await call(server.target())).body == b'{"content": []}'
+    assert [one.header("mcp-method") for one in server.seen] == [
+        "server/discover",
+        "tools/call",
+        "server/discover",
+        "tools/call",
+    ]
 
 
 async def test_a_server_that_moves_back_is_asked_again(call: Call) -> None:
