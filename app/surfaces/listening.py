@@ -74,5 +74,8 @@ async def listening(app: FastAPI, settings: Settings, sock: socket.socket) -> As
     try:
         yield url_of(sock)
     finally:
+        if (gateway := getattr(app.state, "gateway", None)) is not None:
+            # Streams without an end would hold the server up for all of its grace.
+            gateway.farewell()
         server.should_exit = True
         await task

@@ -61,6 +61,11 @@ class Gateway:
                 watch.cancel()
                 await asyncio.gather(watch, return_exceptions=True)
 
+    def farewell(self) -> None:
+        """End open subscriptions with their result: the process is about to stop."""
+        if self.server.farewell is not None:
+            self.server.farewell()
+
     def gate(self, app: ASGIApp, needs: Needs | None = None) -> Gate:
         """`app` behind the check of who calls, and with `needs` of what its tools need."""
         limit = self._operations.services.settings.request_limit

@@ -15,3 +15,5 @@ class RightfulServer(Server[Any]):
     """
 
     right_of: Callable[[str], Scope | None] | None = None
+    farewell: Callable[[], None] | None = None
+    """Ends streams that have no end, when the process is about to stop."""

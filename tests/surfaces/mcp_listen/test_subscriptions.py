@@ -1,16 +1,19 @@
 """`subscriptions/listen`: own changes only, acknowledged first, cheap in a crowd."""
 
 import asyncio
+import contextlib
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from fastapi import FastAPI
 from mcp.client.subscriptions import Subscription
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
 from app.kernel.principal import SERVICE, Principal, Scope
 from app.kernel.settings import Settings
+from app.surfaces.listening import bind, listening
 from app.surfaces.mcp.live.changes import Changes, Listener
 from app.surfaces.operations import Operations
 from tests.surfaces.mcp_listen.clients import connected
@@ -112,6 +115,20 @@ async def test_too_much_at_once_is_refused(url: str, world: World) -> None:
             async with client.listen(resource_subscriptions=many):
                 pass
         assert caught.value.data["code"] == "invalid_input"
+
+
+async def test_a_process_that_stops_says_goodbye(
+    app: FastAPI, settings: Settings, world: World
+) -> None:
+    running = contextlib.AsyncExitStack()
+    url = await running.enter_async_context(listening(app, settings, bind("127.0.0.1", 0)))
+    async with (
+        connected(url, world.alice) as client,
+        client.listen(tools_list_changed=True) as stream,
+    ):
+        await running.aclose()
+        # A stream that was lost would raise.
+        assert [event async for event in stream] == []
 
 
 class TestLimits:

@@ -13,6 +13,7 @@ from app.surfaces.mcp.live.requeststate import make_boundary
 from app.surfaces.mcp.live.sessions import Sessions
 from app.surfaces.mcp.live.subscriptions import Subscriptions
 from app.surfaces.mcp.results import guarded
+from app.surfaces.mcp.rights import RightfulServer
 from app.surfaces.operations import Operations
 
 _LISTS = ("tools", "resources")
@@ -45,6 +46,8 @@ class Live:
         server.add_notification_handler(
             "notifications/initialized", types.NotificationParams, sessions.initialized
         )
+        if isinstance(server, RightfulServer):
+            server.farewell = streams.close
         server.middleware += [make_boundary(self._settings), _announce_changes, relay_progress]
 
 
