@@ -93,7 +93,8 @@ class ServerCredentials:
         self._kept.pop((server, principal.user_id, principal.project_id), None)
         if status not in _REFUSALS or upstream is None:
             return UpstreamRefusedError(server, status, None)
-        if self._tokens is not None and _asks_for_token(upstream, www_authenticate):
+        is_known = self._wants_token(upstream)
+        if self._tokens is not None and (is_known or _asks_for_token(upstream, www_authenticate)):
             self._asking.add(server)
             token = sent.get("Authorization", "").removeprefix("Bearer ") or None
             return await self._tokens.refused(principal, upstream, status, www_authenticate, token)
@@ -227,8 +228,6 @@ def _wrong_secret(upstream: RemoteServer, status: int) -> AppError:
 
 
 def _asks_for_token(upstream: RemoteServer, www_authenticate: str | None) -> bool:
-    if upstream.oauth is not None:
-        return True
     # A server whose Authorization header is a secret has no room for a token.
     if any(header.header.lower() == "authorization" for header in upstream.secrets):
         return False

@@ -197,7 +197,12 @@ async def test_a_server_that_nobody_said_would_ask_is_learnt(world: Connected) -
     assert error is not None
     assert error.code is Code.CONNECTION_REQUIRED
     await world.connect()
-    assert world.server.check(await world.header()) == (200, None)
+    header = await world.header()
+    assert world.server.check(header) == (200, None)
+    code, challenge = world.server.check(header, "write")
+    stepped = await refused(world, header, code, challenge)
+    assert stepped is not None
+    assert stepped.details["scopes"] == ["write"]
 
 
 async def test_a_connection_that_is_ended_is_ended_on_both_sides(world: Connected) -> None:
