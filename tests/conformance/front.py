@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from tests.conformance.asking_flows import FLOWS, run_of
 
@@ -19,8 +20,10 @@ KEYED, PLAIN = "/keyed", "/plain"
 class Front:
     """`/keyed/...` is `...` with a key; `/plain/...` also has one server's tools by plain names."""
 
-    def __init__(self, app: ASGIApp, server: str, tools: Iterable[str]) -> None:
+    def __init__(self, app: Starlette, server: str, tools: Iterable[str]) -> None:
         self._app = app
+        # Whoever serves an application asks for this.
+        self.state = app.state
         self._prefix = f"{server}."
         self._tools = frozenset(tools)
         self.key = ""

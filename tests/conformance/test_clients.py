@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import fastmcp
 import httpx2
 import pytest
 from mcp import Client
@@ -38,6 +39,17 @@ async def test_the_python_sdk(platform: Platform, mode: Literal["auto", "legacy"
         Client(streamable_http_client(platform.mcp, http_client=http), mode=mode) as client,
     ):
         names = {tool.name for tool in (await client.list_tools()).tools}
+        greeted = await client.call_tool(REGISTERED, {"name": "Ada"})
+        wallet = await client.call_tool(OWN, {})
+    assert {OWN, REGISTERED} <= names
+    assert greeted.content[0].text == GREETING
+    assert wallet.structured_content["available_micro"] > 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_fastmcp(platform: Platform, mode: Literal["auto", "legacy"]) -> None:
+    async with fastmcp.Client(platform.mcp, auth=platform.key, mode=mode) as client:
+        names = {tool.name for tool in await client.list_tools()}
         greeted = await client.call_tool(REGISTERED, {"name": "Ada"})
         wallet = await client.call_tool(OWN, {})
     assert {OWN, REGISTERED} <= names
