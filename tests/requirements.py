@@ -67,6 +67,21 @@ PROOFS: dict[str, Demand] = {
         "surfaces/mcp_tasks/test_slow_tools.py",
         "surfaces/mcp_tasks/test_questions.py",
     ),
+    "mcp-changes": _of(
+        "MCP clients of both eras hear of their own jobs and tools, whichever process changes them.",
+        "surfaces/mcp_listen/test_subscriptions.py",
+        "surfaces/mcp_listen/test_sessions.py",
+        "surfaces/mcp_listen/test_sockets.py",
+        "surfaces/mcp_listen/test_processes.py",
+    ),
+    "mcp-questions": _of(
+        "A run's question is answered by the client that waits; its state is sealed, its price one.",
+        "surfaces/mcp_listen/test_asking.py",
+    ),
+    "mcp-giving-up": _of(
+        "Who waits no longer ends a proxied call, unpaid, and never a paid run.",
+        "surfaces/mcp_listen/test_calls.py",
+    ),
     "mcp-pages": _of(
         "The report of a run is a page that loads nothing and runs nothing of what it shows.",
         "surfaces/mcp_tasks/test_apps.py",
