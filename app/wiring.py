@@ -275,11 +275,13 @@ def _catalogue(database: Database, registry: Registry, billing: Billing) -> OnLi
     async def listed(server: ServerConfig, definitions: Sequence[ToolDefinition]) -> None:
         async with database.begin(SERVICE) as uow:
             server = await registry.current(uow, server)
-            await registry.pin(uow, server, definitions)
+            report = await registry.pin(uow, server, definitions)
             await registry.follow(uow)
-            for definition in definitions:
-                price = server.prices.of(definition.name)
-                await billing.publish_price(uow, "tool", definition.full_name, price)
+            for one in definitions:
+                # A registered server's other prices came with its approval and its offers.
+                if not server.is_guarded or one.full_name in report.added:
+                    price = server.prices.of(one.name)
+                    await billing.publish_price(uow, "tool", one.full_name, price)
 
     return listed
 

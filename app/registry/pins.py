@@ -104,6 +104,9 @@ class Pins:
         self, uow: UnitOfWork, server: ServerConfig, definition: ToolDefinition, row: ToolRow
     ) -> bool:
         """Bring a known tool up to date; return whether its definition changed."""
+        # The terms of a registered server's tools follow its offer, not its listings.
+        if server.is_guarded and row.is_listed and row.sha256 == definition.sha256:
+            return False
         await self._touch(uow, server, definition, row)
         if row.sha256 == definition.sha256:
             return False
