@@ -1,13 +1,18 @@
 """Two processes of one platform: what any of them answers, and what only one can."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx2
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from app.kernel.settings import Settings
 from app.surfaces.listening import bind, listening
+from tests.books import assert_balanced
+from tests.surfaces.conftest import PlayedProxy
 from tests.surfaces.mcp_doors.clients import (
     ACCEPT,
     ask,
@@ -16,6 +21,7 @@ from tests.surfaces.mcp_doors.clients import (
     modern,
     raw_socket,
     request,
+    tell,
 )
 from tests.surfaces.mcp_doors.conftest import another
 from tests.surfaces.test_http_errors import assert_problem
@@ -52,6 +58,24 @@ async def test_sessions_are_held_by_the_process_that_opened_them(
         here = await http.post(f"{url}/mcp", json=request(1, "ping"), headers=session)
         there = await http.post(f"{second}/mcp", json=request(1, "ping"), headers=session)
         assert (here.status_code, there.status_code) == (200, 404)
+
+
+async def test_a_process_that_stops_says_so(world: World, settings: Settings) -> None:
+    proxy = world.services.proxy
+    assert isinstance(proxy, PlayedProxy)
+    async with AsyncExitStack() as serving, asyncio.timeout(30):
+        app = another(world, settings)
+        url = await serving.enter_async_context(listening(app, settings, bind("127.0.0.1", 0)))
+        async with raw_socket(url, world.alice.headers) as socket:
+            call = {"name": "words.hang", "arguments": {"word": "x"}}
+            await tell(socket, modern(1, "tools/call", **call))
+            await proxy.is_hanging.wait()
+            await serving.aclose()
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+            assert socket.close_code == 1012
+        assert len(app.state.gateway.streams) == 0
+    await assert_balanced(world.database)
 
 
 @pytest.mark.parametrize("changes", STATELESS)
