@@ -9,7 +9,7 @@ BENCH_STAMP := .venv-bench/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test faults check bench-install constraints clean
+.PHONY: help install demo up test faults check bench-install bench-gateway-install constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -63,9 +63,16 @@ $(BENCH_STAMP): bench/requirements-peers.txt
 
 bench-install: $(BENCH_STAMP) ## install the benches' peers into .venv-bench
 
+.venv-bench-%/.installed: bench/requirements-%.txt
+	$(PYTHON) -m venv .venv-bench-$*
+	.venv-bench-$*/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@
+
+bench-gateway-install: .venv-bench-fastmcp/.installed .venv-bench-contextforge/.installed ## install the gateway's peers
+
 constraints: $(DEV_STAMP) ## write constraints.txt anew from what is installed
 	$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable --exclude uaol \
 	  | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' | LC_ALL=C sort -f > constraints.txt
 
 clean: ## remove the environment (not the data in .uaol)
-	rm -rf $(VENV) .venv-bench build *.egg-info
+	rm -rf $(VENV) .venv-bench .venv-bench-* build *.egg-info
