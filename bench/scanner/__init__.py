@@ -1,0 +1,1 @@
+"""How often the scanner of tool definitions is wrong about honest servers."""
