@@ -14,7 +14,7 @@ from app.kernel.principal import Principal, Scope
 from app.kernel.uow import UnitOfWork
 from app.registry import store as tool_store
 from app.registry.config import MAX_TIMEOUT_S, RESERVED
-from app.registry.findings import Scan, scanned
+from app.registry.findings import Scan, refuse_findings, scanned
 from app.registry.pins import Pins
 from app.registry.servers import store
 from app.registry.servers.document import check_document, refuse
@@ -245,12 +245,17 @@ class Servers:
     ) -> Server:
         """Say that a server (by slug) or one tool (by full name) will go, or take that back.
 
-        Raises `invalid_input` for a successor that is neither, or the thing itself.
+        The message stands in descriptions, which models read, so it is scanned as they are.
+        Raises `tool_definition_refused`, and `invalid_input` for a successor that is neither a
+        slug nor a tool, or the thing itself.
         """
         slug, _, tool = name.partition(".")
         await tool_store.lock(uow)
         server = await self.get(uow, principal, slug)
         await _check_successor(uow, name, told)
+        if told is not None:
+            text = ToolDefinition(slug, tool or "message", told.message, {"type": "object"})
+            refuse_findings(scanned(self._scan, [text]), f"The deprecation of {name}")
         if not tool:
             await store.deprecate(uow, server.server_id, told)
         elif not await store.deprecate_tool(uow, name, told):
