@@ -1,5 +1,6 @@
 """The Tasks extension for the SDK's client, written for the tests as an application would."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from mcp import Client
@@ -43,14 +44,16 @@ class Following(ClientExtension):
 
     identifier = TASKS
 
-    def __init__(self) -> None:
+    def __init__(self, on_created: Callable[[], None]) -> None:
         self.created: list[TaskCreated] = []
+        self._on_created = on_created
 
     def claims(self) -> list[ResultClaim[Any]]:
         return [ResultClaim(result_type="task", model=TaskCreated, resolve=self.resolve)]
 
     async def resolve(self, made: TaskCreated, context: ClaimContext) -> CallToolResult:
         self.created.append(made)
+        self._on_created()
         while True:
             params = TaskParams(task_id=made.task_id)
             shown = await context.session.send_request(TaskGet(params=params), TaskShown)

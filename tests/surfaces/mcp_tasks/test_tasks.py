@@ -8,6 +8,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from app.sdk import websocket_client
 from tests.books import assert_balanced
 from tests.surfaces.mcp_tasks.extension import Following, cancel
 from tests.surfaces.mcp_tasks.raw import KNOWS_TASKS, raw
@@ -184,15 +185,29 @@ async def test_refusals_come_before_any_task(url: str, world: World) -> None:
 
 
 async def test_the_sdks_client_follows_a_task(url: str, world: World) -> None:
-    following = Following()
+    # The run goes on only once its task is being followed.
+    following = Following(world.task.go.set)
     async with httpx2.AsyncClient(headers=dict(world.alice.headers), timeout=60) as http:
         transport = streamable_http_client(f"{url}/mcp", http_client=http)
         async with Client(transport, extensions=[following]) as client:
-            result = await client.call_tool(RUN, echo("hello"))
-            assert result.structured_content["final_output"] == {"said": "hello"}
+            result = await client.call_tool(RUN, echo("wait"))
+            assert result.structured_content["final_output"] == {"said": "wait"}
+            world.task.go.clear()
             waiting = await client.session.call_tool(RUN, echo("wait"), allow_claimed=True)
             await cancel(client, waiting.task_id)
-    assert len(following.created) <= 1
+    assert [made.task_id for made in following.created] == [result.structured_content["job_id"]]
+
+
+async def test_tasks_over_a_websocket(url: str, world: World) -> None:
+    # The run goes on only once its task is being followed.
+    following = Following(world.task.go.set)
+    transport = websocket_client(f"{url.replace('http', 'ws')}/ws", world.alice.headers)
+    async with Client(transport, extensions=[following]) as client:
+        result = await client.call_tool(RUN, echo("wait"))
+        assert result.structured_content["final_output"] == {"said": "wait"}
+        world.task.go.clear()
+        waiting = await client.session.call_tool(RUN, echo("wait"), allow_claimed=True)
+        await cancel(client, waiting.task_id)
 
 
 async def test_a_task_outlives_the_stream_that_made_it(url: str, world: World) -> None:

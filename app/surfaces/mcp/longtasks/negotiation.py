@@ -52,8 +52,8 @@ def require(context: Context, task_id: str) -> None:
     if not is_declared(context):
         raise missing()
     request = context.request
-    # Sockets have no headers of their own for each request.
-    if isinstance(request, Request):
+    # On a socket it is the one that opened it: messages there have no headers of their own.
+    if isinstance(request, Request) and request.method == "POST":
         named = request.headers.get(MCP_NAME_HEADER)
         if named is None or decode_header_value(named) != task_id:
             raise MCPError(
