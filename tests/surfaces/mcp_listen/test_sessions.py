@@ -9,7 +9,15 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from app.kernel.principal import SERVICE
-from tests.surfaces.mcp_listen.clients import Inbox, connected, subscribe, unsubscribe, until
+from app.kernel.settings import Settings
+from tests.surfaces.mcp_listen.clients import (
+    Inbox,
+    connected,
+    set_level,
+    subscribe,
+    unsubscribe,
+    until,
+)
 from tests.surfaces.test_mcp import call
 from tests.surfaces.world import World
 
@@ -87,3 +95,26 @@ async def test_unsubscribed_is_told_no_more(url: str, world: World) -> None:
         await subscribe(client, left)
         assert not inbox.has(types.ResourceUpdatedNotification, left)
         assert done <= len(inbox.came)
+
+
+class TestWithoutSessions:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"mcp_legacy_sessions": "stateless"})
+
+    async def test_nothing_is_promised(self, url: str, world: World) -> None:
+        async with connected(url, world.alice, "legacy") as client:
+            capabilities = client.server_capabilities
+            assert capabilities is not None
+            assert capabilities.resources is not None
+            assert not capabilities.resources.list_changed
+            assert not capabilities.resources.subscribe
+            assert capabilities.logging is None
+            job = await call(client, "bio_agent.run_task", template="echo", input={"text": "hello"})
+            for asked in (
+                subscribe(client, f"uaol://jobs/{job['job_id']}/trace"),
+                set_level(client, "debug"),
+            ):
+                with pytest.raises(MCPError) as caught:
+                    await asked
+                assert caught.value.data["code"] == "conflict"

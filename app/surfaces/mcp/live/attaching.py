@@ -8,6 +8,7 @@ from mcp.server.lowlevel import Server
 
 from app.surfaces.mcp.calls import Context
 from app.surfaces.mcp.live.changes import Changes
+from app.surfaces.mcp.live.connections import connection_of
 from app.surfaces.mcp.live.relaying import relay_progress
 from app.surfaces.mcp.live.requeststate import make_boundary
 from app.surfaces.mcp.live.sessions import Sessions
@@ -52,12 +53,19 @@ class Live:
 
 
 async def _announce_changes(ctx: Context, call_next: CallNext) -> HandlerResult:
-    """Say in the handshake that lists change; the SDK leaves that to the caller's transport."""
+    """Say in the handshake what a session will be told; the SDK leaves that to the transport.
+
+    Without sessions nothing can be told: that is said as well.
+    """
     result = await call_next(ctx)
     if ctx.method != "initialize" or not isinstance(result, dict):
         return result
+    is_told = connection_of(ctx).has_standalone_channel
     capabilities = dict(result["capabilities"])
     for kind in _LISTS:
         if kind in capabilities:
-            capabilities[kind] = {**capabilities[kind], "listChanged": True}
+            capabilities[kind] = {**capabilities[kind], "listChanged": is_told}
+    if not is_told:
+        capabilities.pop("logging", None)
+        capabilities.get("resources", {}).pop("subscribe", None)
     return {**result, "capabilities": capabilities}

@@ -64,6 +64,16 @@ class _Session:
             await self._connection.send_tool_list_changed()
 
 
+def _require_session(context: Context) -> None:
+    """Refuse what would be forgotten with this answer."""
+    if not connection_of(context).has_standalone_channel:
+        raise AppError(
+            Code.CONFLICT,
+            "This server keeps no sessions, so it can tell nothing after this answer.",
+            hint="Use subscriptions/listen and log levels of 2026-07-28, or look again.",
+        )
+
+
 class Sessions:
     """Joins sessions to the changes, and keeps what they subscribe to."""
 
@@ -78,6 +88,7 @@ class Sessions:
 
     async def subscribe(self, context: Context, params: types.SubscribeRequestParams) -> Result:
         """Follow one of the caller's resources; `not_found` for anything else."""
+        _require_session(context)
         principal, uri = Call.of(context).principal, str(params.uri)
         standing = (await self._standings.of(principal, [uri])).get(uri)
         if standing is None:
@@ -94,6 +105,7 @@ class Sessions:
 
     async def unsubscribe(self, context: Context, params: types.UnsubscribeRequestParams) -> Result:
         """Follow a resource no more; nothing happens if it was not followed."""
+        _require_session(context)
         uri = str(params.uri)
         if (job_id := job_of(uri)) is not None:
             self._changes.unwatch(self._session(context).listener, job_id, uri)
@@ -101,6 +113,7 @@ class Sessions:
 
     async def set_level(self, context: Context, params: types.SetLevelRequestParams) -> Result:
         """Send this session log messages of that level and above."""
+        _require_session(context)
         connection_of(context).state[LEVEL_KEY] = params.level
         return {}
 
