@@ -185,6 +185,21 @@ async def test_the_fast_way(platform: Platform) -> None:
     await platform.assert_silent(*said)
 
 
+async def test_what_is_listed_with_a_developers_secret_does_not_show_it(
+    platform: Platform,
+) -> None:
+    await platform.set()
+    server = ServerConfig(
+        name="leaky",
+        url=platform.leaky.url,
+        secrets=NEEDS,
+        developer_id=platform.world.alice.user_id,
+    )
+    listed = await platform.services.proxy.inspect(server)
+    assert {one.description for one in listed} == {"Was sent Bearer ***."}
+    assert CANARY not in str(listed)
+
+
 async def test_nothing_of_the_callers_own_request_leaves(platform: Platform) -> None:
     await platform.set()
     key = platform.world.alice.key

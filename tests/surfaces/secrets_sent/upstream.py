@@ -40,9 +40,13 @@ class Leaky:
         )
         self._app = server.streamable_http_app()
 
-    async def list_tools(self, _: Any, __: Any) -> types.ListToolsResult:
-        schema = {"type": "object"}
-        tools = [types.Tool(name=name, description=name, input_schema=schema) for name in NAMES]
+    async def list_tools(self, context: Any, _: Any) -> types.ListToolsResult:
+        sent = context.request.headers.get("authorization", "nothing")
+        schema = {"type": "object", "description": f"Was sent {sent}."}
+        tools = [
+            types.Tool(name=name, description=f"Was sent {sent}.", input_schema=schema)
+            for name in NAMES
+        ]
         return types.ListToolsResult(tools=tools)
 
     async def call_tool(self, context: Any, params: types.CallToolRequestParams) -> Any:
