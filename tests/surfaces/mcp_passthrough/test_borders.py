@@ -6,8 +6,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.datastructures import Headers
 
 from app.kernel.principal import Scope
+from app.surfaces.mcp.passthrough.inbound import onward_headers, read
 from tests.surfaces.mcp_passthrough.conftest import PRICE, Door, Open, config
 from tests.surfaces.mcp_passthrough.upstream import Everything
 from tests.surfaces.world import person
@@ -146,6 +148,12 @@ async def test_headers_and_envelope_must_fit(opened: Open, sent: dict[str, Any],
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
         assert server.calls == []
         assert await door.spent() == (0, 0)
+
+
+async def test_white_space_around_a_header_is_none_of_it() -> None:
+    sent = modern("tools/call", CALL, mcp_name=" echo ", mcp_method="tools/call\t")
+    found = read(sent["content"].encode(), Headers(sent["headers"]))
+    assert onward_headers(Headers(sent["headers"]), found)["Mcp-Name"] == "echo"
 
 
 async def test_a_declared_header_is_made_anew(opened: Open) -> None:

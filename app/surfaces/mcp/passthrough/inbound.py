@@ -126,7 +126,9 @@ def _check(found: Inbound, decoded: Mapping[str, Any], headers: Headers) -> None
     duplicated = find_duplicated_routing_header(headers.items())
     if duplicated is not None:
         raise found.refuse(HEADER_MISMATCH, f"{duplicated} header appears more than once")
-    verdict = classify_inbound_request(decoded, headers=dict(headers))
+    # White space around a value is none of it (RFC 9110, section 5.5).
+    trimmed = {name: value.strip(" \t") for name, value in headers.items()}
+    verdict = classify_inbound_request(decoded, headers=trimmed)
     if isinstance(verdict, InboundLadderRejection):
         raise found.refuse(verdict.code, verdict.message, verdict.data)
 
