@@ -231,7 +231,8 @@ def _asks_for_token(upstream: RemoteServer, www_authenticate: str | None) -> boo
     # A server whose Authorization header is a secret has no room for a token.
     if any(header.header.lower() == "authorization" for header in upstream.secrets):
         return False
-    return "resource_metadata" in (www_authenticate or "")
+    # A challenge may leave out where the metadata is: it is at its well-known address then.
+    return "bearer" in (www_authenticate or "").lower()
 
 
 def _owner(principal: Principal, upstream: RemoteServer, scopes: set[str]) -> str | None:
