@@ -12,6 +12,7 @@ from app.proxy import ToolCall
 from app.proxy.backends.isolated import IsolatedBackend
 from app.proxy.backends.stdio import StdioConnector
 from app.proxy.backends.supervised import SupervisedBackend
+from app.registry.config import parse_config
 from tests.proxy.harness import World, python_server, running
 
 pytestmark = pytest.mark.anyio
@@ -82,3 +83,19 @@ async def test_a_busy_process_is_not_taken_away() -> None:
     finally:
         async with asyncio.timeout(20):
             await backend.close()
+
+
+def test_the_configuration_says_so() -> None:
+    entry: dict[str, Any] = {"command": "python", "isolation": "user"}
+    (server,) = parse_config({"mcp_servers": {"one": entry}}, {}).servers
+    assert server.isolation == "user"
+    for wrong in ({"isolation": "tenant"}, {"url": "https://example.com/", "command": None}):
+        with pytest.raises(AppError, match="isolation") as caught:
+            parse_config({"mcp_servers": {"one": entry | wrong}}, {})
+        assert caught.value.code is Code.CONFIG_INVALID
+
+
+def test_servers_may_speak_the_old_transport() -> None:
+    entry = {"url": "https://example.com/sse", "transport": "sse"}
+    (server,) = parse_config({"mcp_servers": {"one": entry}}, {}).servers
+    assert server.transport == "sse"
