@@ -289,11 +289,12 @@ PROOFS: dict[str, Demand] = {
         "faults/test_disk_full.py",
     ),
     "conformance": _of(
-        "The protocol's own suite passes: on /mcp, and through the gateway in both eras.",
+        "The protocol's own suite passes on /mcp, through the gateway, and as a client of others.",
         "conformance/test_servers.py",
+        "conformance/test_upstream.py",
     ),
     "real-clients": _of(
-        "Inspector, TypeScript and Python SDK work in both eras; each how-to is used as written.",
+        "Inspector, TypeScript, Python SDK and FastMCP work in both eras; how-tos are used as written.",
         "conformance/test_clients.py",
         "conformance/test_howto.py",
     ),
