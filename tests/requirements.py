@@ -294,7 +294,7 @@ PROOFS: dict[str, Demand] = {
         "conformance/test_upstream.py",
     ),
     "real-clients": _of(
-        "Inspector, TypeScript, Python SDK and FastMCP work in both eras; how-tos are used as written.",
+        "Inspector, TypeScript, Python SDK, FastMCP work in both eras; how-tos are used as written.",
         "conformance/test_clients.py",
         "conformance/test_howto.py",
     ),
