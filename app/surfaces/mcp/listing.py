@@ -6,6 +6,7 @@ the registry stands as it does; one that cannot be is left out, and no list fail
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult
@@ -30,13 +31,14 @@ class WireForms:
         self._snapshot: Snapshot | None = None
         self._forms: dict[str, dict[str, Any] | None] = {}
 
-    def of(self, snapshot: Snapshot, shown: dict[str, Any]) -> dict[str, Any] | None:
-        """A definition as clients get it, or None if it is none."""
+    def of(
+        self, snapshot: Snapshot, name: str, show: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """The definition of that name as clients get it, or None if it is none."""
         if snapshot is not self._snapshot:
             self._snapshot, self._forms = snapshot, {}
-        name = shown["name"]
         if name not in self._forms:
-            self._forms[name] = _form(shown)
+            self._forms[name] = _form(show())
         return self._forms[name]
 
 

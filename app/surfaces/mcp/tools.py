@@ -1,6 +1,7 @@
 """`tools/list` and `tools/call`: own tools here, registered ones through the proxy."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mcp.server.lowlevel import Server
@@ -80,11 +81,11 @@ class Tools:
         self, context: Context, found: Sequence[dict[str, Any] | Tool]
     ) -> Sequence[dict[str, Any]]:
         """Definitions as `Listing` sends them; before 2026-07-28 the SDK forms them itself."""
-        tools = [_shown(one) if isinstance(one, Tool) else one for one in found]
         if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            return tools
-        snapshot = self._ops.services.registry.snapshot()
-        return [form for one in tools if (form := self._forms.of(snapshot, one)) is not None]
+            return [_shown(one) for one in found]
+        snapshot, of = self._ops.services.registry.snapshot(), self._forms.of
+        forms = [of(snapshot, _name_of(one), partial(_shown, one)) for one in found]
+        return [form for form in forms if form is not None]
 
     async def call(self, context: Context, params: CallToolRequestParams) -> Result:
         """Answer an own tool here, or pass the call on through the proxy."""
@@ -125,7 +126,13 @@ class Tools:
         return self._long.takes(call, tool)
 
 
-def _shown(tool: Tool) -> dict[str, Any]:
+def _name_of(tool: dict[str, Any] | Tool) -> str:
+    return tool.full_name if isinstance(tool, Tool) else str(tool["name"])
+
+
+def _shown(tool: dict[str, Any] | Tool) -> dict[str, Any]:
+    if isinstance(tool, dict):
+        return tool
     definition = tool.definition
     optional = {
         "title": definition.more.get("title"),
