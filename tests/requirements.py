@@ -38,10 +38,14 @@ PROOFS: dict[str, Demand] = {
         "surfaces/test_workflows_again.py",
         "orchestration/workflow/test_forking.py",
     ),
-    "registry": _of(
+    "registry-journey": _of(
         "A developer's server goes from draft to a charged call; drift is quarantined, off is off.",
         "surfaces/registry/test_journey.py",
         "surfaces/registry/test_secrets.py",
+    ),
+    "registry-scanner": _of(
+        "Poisoned tool definitions block approval and say why; honest ones pass.",
+        "registry/scanner/test_scanner.py",
     ),
     "registry-refusals": _of(
         "Bad server.json, private addresses, other tenants and wrong states change nothing.",
@@ -68,14 +72,14 @@ PROOFS: dict[str, Demand] = {
         "surfaces/mcp_tasks/test_questions.py",
     ),
     "mcp-changes": _of(
-        "MCP clients of both eras hear of their own jobs and tools, whichever process changes them.",
+        "MCP clients of both eras hear of their own jobs and tools, whichever process acts.",
         "surfaces/mcp_listen/test_subscriptions.py",
         "surfaces/mcp_listen/test_sessions.py",
         "surfaces/mcp_listen/test_sockets.py",
         "surfaces/mcp_listen/test_processes.py",
     ),
     "mcp-questions": _of(
-        "A run's question is answered by the client that waits; its state is sealed, its price one.",
+        "The client that waits answers a run's question; its state is sealed, its price one.",
         "surfaces/mcp_listen/test_asking.py",
     ),
     "mcp-giving-up": _of(
@@ -294,7 +298,7 @@ PROOFS: dict[str, Demand] = {
         "conformance/test_upstream.py",
     ),
     "real-clients": _of(
-        "Inspector, TypeScript, Python SDK, FastMCP work in both eras; how-tos are used as written.",
+        "Inspector, TypeScript, Python SDK, FastMCP work in both eras; how-tos are tried.",
         "conformance/test_clients.py",
         "conformance/test_howto.py",
     ),

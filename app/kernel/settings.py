@@ -98,8 +98,8 @@ class Settings(BaseSettings):
 
     request_state_keys: SecretStr | None = Field(
         None,
-        description="Secrets that seal `requestState` of MCP, with commas between, the first for new"
-        " ones. Without them a key file in the home folder.",
+        description="Secrets that seal `requestState` of MCP, with commas between, the first for"
+        " new ones. Without them a key file in the home folder.",
     )
     listen_streams: int = Field(20_000, description="Open MCP subscriptions of one process.")
     listen_streams_per_user: int = Field(

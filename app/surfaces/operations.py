@@ -13,14 +13,14 @@ from app.registry import Tool
 from app.storage import StoredFile
 from app.surfaces.batches import Batch, ToolJob
 from app.surfaces.charging import BY_OUTCOME, Charging, quote
-from app.surfaces.context import Access, owned
 from app.surfaces.connections import Connecting
+from app.surfaces.context import Access, owned
 from app.surfaces.deadletters import PutAside
 from app.surfaces.files import Files
 from app.surfaces.limits import Limiting
 from app.surfaces.queues import Operating
-from app.surfaces.scheduling import Scheduling
 from app.surfaces.registry import Registering
+from app.surfaces.scheduling import Scheduling
 from app.surfaces.secrets import Secrets
 from app.surfaces.services import Services
 from app.surfaces.submission import Submission
