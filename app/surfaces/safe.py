@@ -1,6 +1,6 @@
 """All that has to do with credentials for servers, made once by the wiring and handed in whole."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.kernel.clock import Clock
@@ -83,7 +83,12 @@ def finder(registry: Registry, servers: Sequence[ServerConfig]) -> FindServer:
     """Remote servers by their slugs: the configured ones, then those of the registry."""
     configured = {
         server.name: RemoteServer(
-            server.name, server.url, server.secrets, server.oauth, server.developer_id
+            server.name,
+            server.url,
+            server.secrets,
+            server.oauth,
+            server.developer_id,
+            _has_authorization(server.headers),
         )
         for server in servers
         if server.url is not None and server.is_enabled
@@ -100,9 +105,18 @@ def finder(registry: Registry, servers: Sequence[ServerConfig]) -> FindServer:
         # The registry gives the same object until something of the server changes.
         if kept is None or kept[0] is not server:
             made = RemoteServer(
-                slug, server.gateway_url, server.secrets, server.oauth, server.developer_id
+                slug,
+                server.gateway_url,
+                server.secrets,
+                server.oauth,
+                server.developer_id,
+                _has_authorization(server.address.headers),
             )
             kept = known[slug] = (server, made)
         return kept[1]
 
     return find
+
+
+def _has_authorization(headers: Mapping[str, str]) -> bool:
+    return any(name.lower() == "authorization" for name in headers)

@@ -233,6 +233,7 @@ def test_rows_are_their_users_or_for_all_or_for_none() -> None:
         "outbox": None,
         "queue_pause": "true",
         "tool_versions": None,
+        "vault_sealed": None,
         "webhook_secret": None,
     }
     for name, policy in kinds.items():

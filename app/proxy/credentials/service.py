@@ -229,10 +229,12 @@ def _wrong_secret(upstream: RemoteServer, status: int) -> AppError:
 
 def _asks_for_token(upstream: RemoteServer, www_authenticate: str | None) -> bool:
     # A server whose Authorization header is a secret has no room for a token.
-    if any(header.header.lower() == "authorization" for header in upstream.secrets):
+    is_taken = any(header.header.lower() == "authorization" for header in upstream.secrets)
+    if is_taken or upstream.has_authorization:
         return False
+    told = (www_authenticate or "").lower()
     # A challenge may leave out where the metadata is: it is at its well-known address then.
-    return "bearer" in (www_authenticate or "").lower()
+    return "resource_metadata" in told or ("bearer" in told and not upstream.secrets)
 
 
 def _owner(principal: Principal, upstream: RemoteServer, scopes: set[str]) -> str | None:

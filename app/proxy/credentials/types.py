@@ -12,13 +12,17 @@ from app.registry import SecretHeader, UpstreamOAuth
 
 
 class RemoteServer(NamedTuple):
-    """A remote server as far as credentials go."""
+    """A remote server as far as credentials go.
+
+    `has_authorization`: that header is fixed for all, and leaves no room for a user's token.
+    """
 
     slug: str
     url: str
     secrets: tuple[SecretHeader, ...] = ()
     oauth: UpstreamOAuth | None = None
     developer_id: UUID | None = None
+    has_authorization: bool = False
 
 
 FindServer = Callable[[str], RemoteServer | None]

@@ -205,6 +205,17 @@ async def test_a_server_that_nobody_said_would_ask_is_learnt(world: Connected) -
     assert stepped.details["scopes"] == ["write"]
 
 
+@pytest.mark.parametrize("challenge", ["Bearer", 'Bearer realm="x"', None])
+async def test_a_server_with_credentials_of_the_operators_asks_no_user(
+    world: Connected, challenge: str | None
+) -> None:
+    world.upstreams[SLUG] = RemoteServer(SLUG, world.server.url, has_authorization=True)
+    error = await refused(world, "", 401, challenge)
+    assert error is not None
+    assert error.code is Code.TOOL_SERVER_DOWN
+    assert await world.here.credentials.headers(world.alice, SLUG) == {}
+
+
 async def test_a_connection_that_is_ended_is_ended_on_both_sides(world: Connected) -> None:
     await world.connect()
     header = await world.header()
