@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import httpx2
 import pytest
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from app.kernel.errors import AppError
 from app.kernel.principal import SERVICE
@@ -12,7 +14,7 @@ from app.registry import ServerConfig, ToolDefinition
 from app.surfaces.mcp.names import aliases
 from app.surfaces.mcp.pages import page_of
 from tests.surfaces.mcp_tasks.raw import raw
-from tests.surfaces.test_mcp import WORDS, Era, connected, era
+from tests.surfaces.test_mcp import WORDS, Era, call, connected, era
 from tests.surfaces.world import World, definition
 
 __all__ = ["era"]
@@ -148,3 +150,14 @@ def test_aliases_are_fit_and_all_different() -> None:
     )
     # A clash that goes away changes only those that were in it.
     assert aliases(names[:1])["a.b_c"] == "a_b_c"
+
+
+async def test_a_client_that_is_given_such_a_url_has_no_dots(
+    url: str, world: World, era: Era
+) -> None:
+    address = f"{url}/mcp?names=underscore"
+    async with httpx2.AsyncClient(headers=dict(world.alice.headers), timeout=60) as http:
+        transport = streamable_http_client(address, http_client=http)
+        async with Client(transport, mode=era) as client:
+            assert not [name for name in await names_of(client) if "." in name]
+            assert await call(client, "words_say", word="a") == {"said": "a"}
