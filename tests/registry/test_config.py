@@ -65,7 +65,7 @@ def test_reads_a_biomni_configuration() -> None:
 
 
 def test_secrets_stay_out_of_the_repr() -> None:
-    assert "secret" not in repr(read(BIOMNI, {"MY_KEY": "secret"}))
+    assert "s3cr3t" not in repr(read(BIOMNI, {"MY_KEY": "s3cr3t"}))
 
 
 def test_the_bundled_configuration_is_valid_and_trusted() -> None:
@@ -124,7 +124,7 @@ def test_prices_that_are_none_are_refused(price: str) -> None:
         ("mcp_servers: {s: {url: 'ftp://a'}}", "mcp_servers.s.url"),
         ("mcp_servers: {s: {url: 'https://u:p@a'}}", "mcp_servers.s.url"),
         ("mcp_servers: {s: {url: 'https://a:999999'}}", "mcp_servers.s.url"),
-        ("mcp_servers: {s: {url: 'https://a', transport: sse}}", "mcp_servers.s.transport"),
+        ("mcp_servers: {s: {url: 'https://a', transport: websocket}}", "mcp_servers.s.transport"),
         ("mcp_servers: {s: {url: 'https://a', args: [b]}}", "mcp_servers.s.args"),
         (server("enabled: 1"), "mcp_servers.s.enabled"),
         (server("timeout: 0"), "mcp_servers.s.timeout"),
