@@ -73,6 +73,7 @@ class Metrics:
         self._dispatch = gauge("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
         self._dispatch.set(1)
         self._sandbox = gauge("sandbox_up", "1 if code can be isolated and run")
+        self._streams = gauge("mcp_streams", "WebSockets and SSE streams of MCP open now")
         self._hub = gauge("hub_up", "1 if the database answers")
 
     def observe_http(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -148,6 +149,10 @@ class Metrics:
     def watch_cache(self, cache: str, ratio: Callable[[], float]) -> None:
         """Show a cache's share of look-ups that memory answered, asked at each rendering."""
         self._cache.labels(cache).set_function(ratio)
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Show how many WebSockets and SSE streams of MCP are open, asked at each rendering."""
+        self._streams.set_function(count)
 
     def observe_health(self, *, is_hub_up: bool, is_sandbox_up: bool) -> None:
         """The state of what the process depends on."""

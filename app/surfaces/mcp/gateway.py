@@ -32,6 +32,7 @@ class Gateway:
         settings = operations.services.settings
         self._is_stateless = settings.mcp_legacy_sessions == "stateless"
         self.streams = Streams(operations.access, settings, SystemClock())
+        operations.services.metrics.watch_streams(lambda: len(self.streams))
         self._resource = Resource(settings)
         self.server = make_server(operations)
         self._manager = StreamableHTTPSessionManager(

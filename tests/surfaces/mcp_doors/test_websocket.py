@@ -343,6 +343,7 @@ async def test_a_socket_ends_with_its_key(app: FastAPI, url: str, world: World) 
         asyncio.timeout(20),
     ):
         await app.state.gateway.streams.check()
+        assert b"mcp_streams 3.0" in world.services.metrics.render()
         assert "result" in await ask(socket, modern(1, "tools/list"))
         async with httpx2.AsyncClient(base_url=url, headers=dict(world.alice.headers)) as http:
             await http.delete(f"/v1/keys/{world.alice.principal.key_id}")
