@@ -130,9 +130,7 @@ def _filled(text: str, key: str, environ: Mapping[str, str] | None) -> str:
     return text if environ is None else _substitute(text, key, environ)
 
 
-def _isolation(
-    raw: Any, command: tuple[str, ...] | None, key: str
-) -> Literal["shared", "user"]:
+def _isolation(raw: Any, command: tuple[str, ...] | None, key: str) -> Literal["shared", "user"]:
     """Whether each user has a process of the server; only processes can be set apart so."""
     if raw in (None, "shared"):
         return "shared"
