@@ -275,3 +275,15 @@ async def test_a_server_that_is_gone_costs_nothing(opened: Open) -> None:
         answer = await client.post("all", **modern("tools/call", CALL))
         assert (answer.status_code, answer.json()["code"]) == (502, "tool_server_down")
         assert await door.spent() == (0, 0)
+
+
+async def test_a_session_goes_on_in_another_process(opened: Open) -> None:
+    """The id alone tells whose session of the server's it is."""
+    server = Everything(eras="legacy")
+    async with server.serving():
+        async with opened(config(server)) as door, http(door) as client:
+            opening = await client.post("all", **legacy("initialize", HELLO))
+            session = opening.headers["mcp-session-id"]
+        async with opened(config(server)) as door, http(door) as client:
+            answer = await client.post("all", **legacy("tools/call", CALL, session))
+            assert (answer.status_code, await door.spent()) == (200, (PRICE, 0))

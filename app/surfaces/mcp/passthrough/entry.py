@@ -46,8 +46,8 @@ class Passthrough:
     def __init__(self, operations: Operations, security: TransportSecuritySettings) -> None:
         self._ops = operations
         self._security = TransportSecurityMiddleware(security)
-        self._links = Links()
         states = States(operations.services.settings)
+        self._links = Links(states)
         self._relayed = Relayed(operations, states, self._links)
         self._translated = Translated(operations, security)
 

@@ -1,18 +1,17 @@
 """Sessions of older clients: each stands for one of the server's own, and has one owner.
 
-Clients get ids made here; the server's ids never leave, so no id opens another's session.
+A client's session id is the server's, sealed for its owner: any process of this installation can
+go on with it, and nobody else's is of use. What is kept here are calls whose answers are awaited.
 """
 
-import secrets
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import monotonic
 
 from app.surfaces.mcp.passthrough.charged import ChargedCall
+from app.surfaces.mcp.passthrough.states import States
 
 MOST = 10_000
-IDLE_S = 1800.0
+_SESSION = "session"
 
 
 @dataclass(slots=True)
@@ -20,51 +19,52 @@ class Link:
     """One session; `pending` are calls whose answer has yet to come, by their raw ids."""
 
     session_id: str
-    slug: str
-    owner: str
     upstream_id: str
-    used: float
     pending: dict[bytes, ChargedCall] = field(default_factory=dict)
 
 
 class Links:
-    """The sessions of this process, the longest unused first."""
+    """The sessions this process has seen, the longest unused first."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._links: OrderedDict[str, Link] = OrderedDict()
+    def __init__(self, states: States) -> None:
+        self._states = states
+        self._links: OrderedDict[tuple[str, str, str], Link] = OrderedDict()
 
     def open(self, slug: str, owner: str, upstream_id: str) -> Link:
         """A new session over the server's own."""
-        self._sweep()
-        link = Link(secrets.token_urlsafe(24), slug, owner, upstream_id, self._clock())
-        self._links[link.session_id] = link
-        return link
+        session_id = self._states.seal(upstream_id, owner, _SESSION, slug)
+        return self._keep((session_id, slug, owner), Link(session_id, upstream_id))
 
     def find(self, session_id: str, slug: str, owner: str) -> Link | None:
         """The owner's session with that server; another's is as unknown as none."""
-        link = self._links.get(session_id)
-        if link is None or link.slug != slug or link.owner != owner:
-            return None
-        link.used = self._clock()
-        self._links.move_to_end(session_id)
-        return link
+        key = (session_id, slug, owner)
+        if (known := self._links.get(key)) is not None:
+            self._links.move_to_end(key)
+            return known
+        upstream_id = self._states.open(session_id, owner, _SESSION, slug)
+        return None if upstream_id is None else self._keep(key, Link(session_id, upstream_id))
 
     def drop(self, link: Link) -> None:
-        """Forget a session; calls without an answer are given up."""
-        self._links.pop(link.session_id, None)
-        for call in link.pending.values():
-            call.give_up()
-        link.pending.clear()
+        """Let a session go; calls without an answer are given up."""
+        for key in [key for key, one in self._links.items() if one is link]:
+            del self._links[key]
+        _give_up(link)
 
     def close(self) -> None:
-        """Forget all."""
-        for link in list(self._links.values()):
-            self.drop(link)
+        """Let all go."""
+        for link in self._links.values():
+            _give_up(link)
+        self._links.clear()
 
-    def _sweep(self) -> None:
-        oldest = self._clock() - IDLE_S
-        for link in list(self._links.values()):
-            if link.used >= oldest and len(self._links) < MOST:
-                return
-            self.drop(link)
+    def _keep(self, key: tuple[str, str, str], link: Link) -> Link:
+        self._links[key] = link
+        while len(self._links) > MOST:
+            _, oldest = self._links.popitem(last=False)
+            _give_up(oldest)
+        return link
+
+
+def _give_up(link: Link) -> None:
+    for call in link.pending.values():
+        call.give_up()
+    link.pending.clear()

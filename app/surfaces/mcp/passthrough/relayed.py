@@ -229,7 +229,7 @@ class Relayed:
         """The server's own state, where the request brings one back."""
         if not found.is_modern or (given := found.params.get("requestState")) is None:
             return {}
-        owner, place = caller.principal.owner, self._place(caller, found)
+        owner, place = str(caller.principal.owner), self._place(caller, found)
         opened = self._states.open(given, owner, *place) if isinstance(given, str) else None
         if opened is None:
             raise found.refuse(INVALID_PARAMS, "requestState is not the one that was given")
@@ -247,7 +247,7 @@ class Relayed:
             return message
         if not isinstance(state, str):
             return message
-        sealed = self._states.seal(state, caller.principal.owner, *self._place(caller, found))
+        sealed = self._states.seal(state, str(caller.principal.owner), *self._place(caller, found))
         values["requestState"] = orjson.dumps(sealed)
         return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (parts.id, join_params(values))
 
