@@ -12,6 +12,7 @@ from bench.gateway.beside import rounds
 from bench.gateway.stage import Options, legacy, modern, started, tell
 
 ROOT = Path(__file__).resolve().parents[2]
+_LEAST_S = 5.0
 _PYTHONS = {
     "fastmcp": ROOT / ".venv-bench-fastmcp" / "bin" / "python",
     "contextforge": ROOT / ".venv-bench-contextforge" / "bin" / "python",
@@ -20,6 +21,8 @@ _PYTHONS = {
 
 def peers(options: Options, _before: Mapping[str, Any]) -> dict[str, Any]:
     """Calls a second of the product over theirs, the better of 1 and of 32 clients each."""
+    # Some take seconds for a call.
+    options = replace(options, seconds=max(options.seconds, _LEAST_S))
     found: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     with (
