@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.rls import Base, own_rows, readable_when
+from app.kernel.vacuum import GROWS, TURNS_OVER
 
 _NOW = text("now()")
 
@@ -18,6 +19,7 @@ class WalletRow(Base):
 
     __tablename__ = "wallet"
     __policy__ = own_rows()
+    __vacuum__ = TURNS_OVER
     __table_args__ = (
         CheckConstraint("available_micro >= 0", name="available"),
         CheckConstraint("held_micro >= 0", name="held"),
@@ -35,6 +37,7 @@ class HoldRow(Base):
 
     __tablename__ = "hold"
     __policy__ = own_rows(reached_by="hold_id")
+    __vacuum__ = GROWS
     __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("amount_micro >= 0", name="amount"),
@@ -57,6 +60,7 @@ class SettlementRow(Base):
 
     __tablename__ = "settlement"
     __policy__ = own_rows(reached_by="hold_id")
+    __vacuum__ = GROWS
     __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("kind in ('captured', 'released')", name="kind"),
@@ -76,6 +80,7 @@ class TransferRow(Base):
 
     __tablename__ = "transfer"
     __policy__ = own_rows()
+    __vacuum__ = GROWS
     __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("amount_micro > 0", name="amount"),
@@ -118,6 +123,7 @@ class UsageEventRow(Base):
 
     __tablename__ = "usage_event"
     __policy__ = own_rows()
+    __vacuum__ = GROWS
     __is_append_only__ = True
     __table_args__ = (
         CheckConstraint("kind in ('tool', 'sandbox', 'llm')", name="kind"),

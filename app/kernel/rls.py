@@ -6,6 +6,7 @@ is the platform's (`service_role`), so that no user's role can mint credits or f
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,6 +61,8 @@ class Base(DeclarativeBase):
     #: Forced row-level security hides rows even from the tables' owner, as whom functions that
     #: keep the tables run; this lets it read them.
     __is_read_by_owner__: ClassVar[bool] = False
+    #: Storage parameters of `app.kernel.vacuum`, where the server's own do not fit.
+    __vacuum__: ClassVar[Mapping[str, float]] = {}
 
 
 def class_of(table: Table) -> type[Base]:
@@ -80,7 +83,7 @@ def policy_of(table: Table) -> Policy:
 
 
 def statements(table: Table) -> list[str]:
-    """The SQL that puts a table under row-level security, in order."""
+    """The SQL that puts a table under row-level security and says when to vacuum it, in order."""
     name, policy = f"{SCHEMA}.{table.name}", policy_of(table)
     rights = "select, insert" if class_of(table).__is_append_only__ else _ALL_RIGHTS
     sql = [
@@ -97,4 +100,7 @@ def statements(table: Table) -> list[str]:
         ]
     if class_of(table).__is_read_by_owner__:
         sql.append(f"create policy owner_select on {name} for select to current_user using (true)")
+    if options := class_of(table).__vacuum__:
+        given = ", ".join(f"{option} = {value}" for option, value in options.items())
+        sql.append(f"alter table {name} set ({given})")
     return sql

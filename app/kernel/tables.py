@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.rls import Base, service_only
+from app.kernel.vacuum import GROWS, TURNS_OVER
 
 _NOW = text("now()")
 
@@ -18,6 +19,7 @@ class OutboxRow(Base):
 
     __tablename__ = "outbox"
     __policy__ = service_only()
+    __vacuum__ = TURNS_OVER
     __table_args__ = (
         CheckConstraint("attempts >= 0", name="attempts"),
         Index(
@@ -43,6 +45,7 @@ class AuditRow(Base):
 
     __tablename__ = "audit_log"
     __policy__ = service_only()
+    __vacuum__ = GROWS
     __is_append_only__ = True
     __table_args__ = (Index(None, "user_id", "entry_id"), Index(None, "subject", "entry_id"))
 

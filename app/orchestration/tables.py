@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.rls import Base, own_rows, readable_when
+from app.kernel.vacuum import GROWS, TURNS_OVER
 from app.orchestration.states import STATUSES
 
 _NOW = text("now()")
@@ -59,6 +60,7 @@ class JobKeyRow(Base):
 
     __tablename__ = "job_key"
     __policy__ = own_rows()
+    __vacuum__ = GROWS
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     job_id: Mapped[UUID] = mapped_column(index=True)
@@ -76,6 +78,7 @@ class JobQueueRow(Base):
 
     __tablename__ = "job_queue"
     __policy__ = own_rows()
+    __vacuum__ = TURNS_OVER
     # The functions that drop partitions must see which jobs live.
     __is_read_by_owner__ = True
     __table_args__ = (

@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.rls import Base, own_rows
+from app.kernel.vacuum import GROWS
 
 
 class CallChargeRow(Base):
@@ -17,6 +18,7 @@ class CallChargeRow(Base):
 
     __tablename__ = "call_charge"
     __policy__ = own_rows(reached_by="call_id")
+    __vacuum__ = GROWS
     __is_append_only__ = True
     __table_args__ = (CheckConstraint("amount_micro > 0", name="amount"),)
     call_id: Mapped[UUID] = mapped_column(primary_key=True)

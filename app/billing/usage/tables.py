@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.rls import Base, own_rows, readable_when
+from app.kernel.vacuum import GROWS, TURNS_OVER
 
 _NOW = text("now()")
 
@@ -50,6 +51,7 @@ class UsageAccountRow(Base):
 
     __tablename__ = "usage_account"
     __policy__ = own_rows()
+    __vacuum__ = TURNS_OVER
     __table_args__ = (
         CheckConstraint("cap_micro >= held_micro and held_micro >= first_micro", name="held"),
         CheckConstraint("first_micro >= 0 and used_parts >= 0", name="amounts"),
@@ -70,6 +72,7 @@ class JobHoldRow(Base):
 
     __tablename__ = "job_hold"
     __policy__ = own_rows()
+    __vacuum__ = GROWS
     __is_append_only__ = True
     hold_id: Mapped[UUID] = mapped_column(primary_key=True)
     job_id: Mapped[UUID] = mapped_column(index=True)

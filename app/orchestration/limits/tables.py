@@ -16,6 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.rls import Base, Policy, own_rows
+from app.kernel.vacuum import TURNS_OVER
 
 _IN_LINE = text("is_in_line")
 
@@ -27,6 +28,7 @@ class JobLimitRow(Base):
 
     __tablename__ = "job_limit"
     __policy__: ClassVar[Policy] = own_rows()
+    __vacuum__ = TURNS_OVER
     __table_args__ = (
         CheckConstraint("scope in ('user', 'tool', 'key')", name="scope"),
         CheckConstraint("max_running >= 0", name="max_running"),
@@ -63,6 +65,7 @@ class JobSlotRow(Base):
 
     __tablename__ = "job_slot"
     __policy__: ClassVar[Policy] = own_rows()
+    __vacuum__ = TURNS_OVER
     __table_args__ = (
         CheckConstraint("not (is_held and is_in_line)", name="one_of_two"),
         Index(
