@@ -16,6 +16,7 @@ from mcp.shared.exceptions import MCPError
 from app.kernel.errors import Code
 from tests.e2e.platform import RECORD, Doors, Finished, Person, Platform, doors
 from tests.e2e.test_bad_input import assert_problem
+from tests.surfaces.test_mcp import own_resources
 
 pytestmark = pytest.mark.anyio
 NOBODY = str(uuid4())
@@ -111,9 +112,9 @@ async def test_over_mcp(bobs: Doors, hbb: Finished) -> None:
 
 @pytest.mark.usefixtures("untouched")
 async def test_resources(bobs: Doors, alices: Doors, hbb: Finished) -> None:
-    theirs = [str(one.uri) for one in (await alices.mcp.list_resources()).resources]
+    theirs = await own_resources(alices.mcp)
     assert len(theirs) == len(hbb.job["files"]) + 1
-    assert (await bobs.mcp.list_resources()).resources == []
+    assert await own_resources(bobs.mcp) == []
     for uri in [*theirs, f"uaol://jobs/{hbb.job_id}/report"]:
         assert (await alices.mcp.read_resource(uri)).contents
         with pytest.raises(MCPError) as caught:

@@ -94,6 +94,12 @@ async def call(client: Client, name: str, /, **arguments: Any) -> dict[str, Any]
     return dict(result.structured_content)
 
 
+async def own_resources(client: Client) -> list[str]:
+    """The caller's resources; views are no data and everybody's."""
+    uris = [str(one.uri) for one in (await client.list_resources()).resources]
+    return [uri for uri in uris if not uri.startswith("ui://")]
+
+
 async def refused(client: Client, name: str, /, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(name, arguments)
     assert result.is_error

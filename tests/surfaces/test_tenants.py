@@ -6,7 +6,7 @@ from mcp.shared.exceptions import MCPError
 
 from tests.surfaces.test_http_errors import assert_problem
 from tests.surfaces.test_http_jobs import ended, submit
-from tests.surfaces.test_mcp import Era, call, connected, refused
+from tests.surfaces.test_mcp import Era, call, connected, own_resources, refused
 from tests.surfaces.world import World
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ async def test_over_mcp(url: str, world: World, era: Era) -> None:
         given = {"text": "a", "record": done["files"][0]["file_id"]}
         error = await refused(bob, "bio_agent.run_task", template="echo", input=given)
         assert error["code"] == "not_found"
-        assert (await bob.list_resources()).resources == []
+        assert await own_resources(bob) == []
         for uri in uris:
             with pytest.raises(MCPError) as caught:
                 await bob.read_resource(uri)
