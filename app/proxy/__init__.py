@@ -1,6 +1,7 @@
 """The proxy: resolves, limits, checks, runs and measures every call of a tool."""
 
 from app.proxy.backends import BuiltinTool, Greeting, ToolBackend, raw_result, raw_result_of
+from app.proxy.carrying import param_headers
 from app.proxy.credentials import (
     Credentials,
     FindServer,
@@ -88,6 +89,7 @@ __all__ = [
     "make_response",
     "metadata_document",
     "origin_of",
+    "param_headers",
     "raw_result",
     "raw_result_of",
     "sandbox_tool",

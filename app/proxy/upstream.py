@@ -22,6 +22,7 @@ from app.proxy.telling import Teller
 from app.proxy.wire import Answer, Era, HttpWire, Relay, Reply, Target
 from app.registry import Tool
 
+_NONE: Mapping[str, str] = {}
 _CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 
 
@@ -91,6 +92,7 @@ class Upstream:
         *,
         timeout_s: float,
         name: str | None = None,
+        headers: Mapping[str, str] = _NONE,
         capabilities: Mapping[str, Any] | None = None,
         on_progress: Teller | None = None,
     ) -> dict[str, Any]:
@@ -113,6 +115,7 @@ class Upstream:
             orjson.dumps(sent),
             name=name,
             timeout_s=timeout_s,
+            headers=headers,
             on_message=None if on_progress is None else progress_to(on_progress),
         )
         return read_result(answer, self.name)

@@ -14,13 +14,14 @@ from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ConfigDict
 
-from app.proxy import RawResult, ToolCall, ToolResult, Upstream, raw_result_of
+from app.proxy import RawResult, ToolCall, ToolResult, Upstream, param_headers, raw_result_of
 from app.registry import Tool
 from app.surfaces.mcp.calls import Call, Context
 from app.surfaces.mcp.results import Result, failure
 from app.surfaces.operations import Operations
 
 _ASKS = "input_required"
+_NONE: Mapping[str, str] = {}
 _ROUNDS = 10
 _RESERVED = "io.modelcontextprotocol/"
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -78,7 +79,8 @@ class Asking:
         ) -> RawResult:
             await upstream.check(tool, timeout_s)
             sent = params | {"arguments": given}
-            result = await self.ask(context, upstream, "tools/call", sent, timeout_s)
+            headers = param_headers(tool.definition, given)
+            result = await self.ask(context, upstream, "tools/call", sent, timeout_s, headers)
             if result.get("resultType") == _ASKS:
                 raise UnfinishedCallError(result)
             final.append(result)
@@ -100,6 +102,7 @@ class Asking:
         method: str,
         params: Mapping[str, Any],
         timeout_s: float | None = None,
+        headers: Mapping[str, str] = _NONE,
     ) -> Result:
         """The server's result to one request; an older client is asked its questions meanwhile."""
         sent = _stripped(params)
@@ -110,6 +113,7 @@ class Asking:
                 sent,
                 timeout_s=timeout_s or self._ops.services.settings.tool_timeout,
                 name=params.get(_NAMED.get(method, "")),
+                headers=headers,
                 capabilities=capabilities_of(context),
                 on_progress=context.session.report_progress,
             )

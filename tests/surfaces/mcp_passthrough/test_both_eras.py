@@ -150,10 +150,12 @@ async def test_a_question_back_is_asked_at_the_common_door_too(opened: Open, era
             assert (result.meta or {})["uaol/charged_micro"] == PRICE
             refused = await client.call_tool("all.refuse", {})
             assert refused.is_error
+            assert not (await client.call_tool("all.city", {"city": "Köln"})).is_error
+            assert ("mcp-param-city", "=?base64?S8O2bG4=?=") in server.requests[-1]
         async with door.client(None, era) as client:
             deaf = await client.call_tool("all.ask", {})
             assert deaf.is_error
-        await door.settled(PRICE)
+        await door.settled(2 * PRICE)
 
 
 async def test_a_caller_who_leaves_ends_the_call_at_the_server(opened: Open) -> None:
