@@ -1,12 +1,12 @@
 """Which URIs can be followed."""
 
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
 from app.surfaces.mcp.live.uris import is_growing, job_of
 
-JOB = uuid4()
+JOB = UUID("5f0a7c1e-2b61-4c3a-9a57-0d9f6f3a1b44")
 
 
 @pytest.mark.parametrize(
