@@ -18,12 +18,15 @@ class UnitOfWork:
     """An open transaction whose role and claims are the principal's."""
 
     def __init__(
-        self, conn: AsyncConnection, principal: Principal, assume: tuple[str, Sequence[str]]
+        self,
+        conn: AsyncConnection,
+        principal: Principal,
+        assume: tuple[str, Sequence[str]] | None,
     ) -> None:
         """`assume`, a statement and its values, takes on the role; it goes before the first."""
-        self._conn = conn
+        self.conn = conn
         self.principal = principal
-        self._assume: tuple[str, Sequence[str]] | None = assume
+        self.assume: tuple[str, Sequence[str]] | None = assume
         self._driver: DriverConnection[Any] | None = None
         self._after_commit: list[Callable[[], None]] = []
 
@@ -33,10 +36,10 @@ class UnitOfWork:
         """Run one statement; a string is SQL with `:name` parameters."""
         if isinstance(statement, str):
             statement = text(statement)
-        if self._assume is not None:
+        if self.assume is not None:
             async with self._begun():
                 pass
-        result = await self._conn.execute(statement, params)
+        result = await self.conn.execute(statement, params)
         assert isinstance(result, CursorResult)
         return result
 
@@ -45,7 +48,7 @@ class UnitOfWork:
         cursor = AsyncRawCursor(await self._connection())
         is_prepared = cursor.connection.prepare_threshold is not None
         asked, options = statement.encode(), {"prepare": is_prepared, "binary": True}
-        if self._assume is None:
+        if self.assume is None:
             await cursor.execute(asked, values, **options)
         else:
             async with self._begun():
@@ -56,20 +59,20 @@ class UnitOfWork:
 
     async def _connection(self) -> DriverConnection[Any]:
         if self._driver is None:
-            raw = await self._conn.get_raw_connection()
+            raw = await self.conn.get_raw_connection()
             self._driver = cast(DriverConnection[Any], raw.driver_connection)
         return self._driver
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[None]:
         """BEGIN, the role, and what is sent within, in one flush: one round trip, not three."""
-        assert self._assume is not None
-        statement, values = self._assume
+        assert self.assume is not None
+        statement, values = self.assume
         driver = await self._connection()
         async with driver.pipeline():
             await driver.execute(statement.encode(), values)
             yield
-        self._assume = None
+        self.assume = None
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the transaction is durable; never if it rolls back."""

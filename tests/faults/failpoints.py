@@ -48,7 +48,7 @@ class Failpoints:
 
 class _CountedUnit(UnitOfWork):
     def __init__(self, points: Failpoints, inner: UnitOfWork) -> None:
-        super().__init__(inner.conn, inner.principal)
+        super().__init__(inner.conn, inner.principal, inner.assume)
         self._points = points
 
     async def execute(

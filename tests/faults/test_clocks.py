@@ -58,7 +58,7 @@ class Noted:
     @asynccontextmanager
     async def begin(self, principal: Principal) -> AsyncIterator[UnitOfWork]:
         async with self._bench.database.begin(principal) as inner:
-            uow = _NotedUnit(inner.conn, inner.principal)
+            uow = _NotedUnit(inner.conn, inner.principal, inner.assume)
             uow.notes = self.statements
             yield uow
         uow.committed()

@@ -34,7 +34,7 @@ async def _charge_until_killed(dsn: str, user: UUID, lines: int) -> tuple[list[U
                     answers.append(UUID(value))
                 elif kind == "durable":
                     durable = int(value)
-                if number >= lines:
+                if number == lines:
                     process.kill()
                 if not kind:
                     break

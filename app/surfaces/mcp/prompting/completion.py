@@ -42,8 +42,8 @@ class Completions:
         else:
             call = Call.of(context)
             found = await self._of_uri(call, params.ref.uri, params.argument.name, known or {})
-        begun = typed.casefold()
-        return _answer([value for value in found if value.casefold().startswith(begun)])
+        begun = typed.lower()
+        return _answer([value for value in found if value.lower().startswith(begun)])
 
     def _of_prompt(self, name: str, argument: str) -> list[str]:
         fields = fields_of(self._ops.services.templates.get(name).input_schema())
