@@ -147,6 +147,7 @@ async def open_bench(
 async def _work(orders: Orders) -> None:
     stop, diary = asyncio.Event(), Diary(orders.home / "history")
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    _listening(orders.home, os.getpid()).touch()
     NotedLifecycle.diary = diary
     store.claim = _noted_claim(diary)
     async with open_bench(orders.dsn, orders.home, NotedLifecycle, **orders.settings) as bench:
@@ -158,6 +159,11 @@ async def _work(orders: Orders) -> None:
         await stop.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _listening(home: Path, pid: int) -> Path:
+    """There from the moment that the worker process `pid` can be told to leave."""
+    return home / f"listening-{pid}"
 
 
 async def run_task(ctx: JobContext) -> Outcome:
@@ -212,6 +218,10 @@ class Crew:
         process = start(Orders(dsn, self.home, settings, clock_s, dies_at))
         self.workers.append(process)
         return process
+
+    async def is_listening(self, worker: BaseProcess) -> bool:
+        """Whether a worker that is told to leave will do so of its own; before, it just dies."""
+        return _listening(self.home, worker.pid or 0).exists()
 
     def close(self) -> None:
         for worker in self.workers:

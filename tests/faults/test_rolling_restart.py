@@ -5,6 +5,7 @@ half done by the definition that is in the job's own row.
 """
 
 import asyncio
+import functools
 import random
 
 import pytest
@@ -31,6 +32,7 @@ async def test_workers_are_replaced_one_by_one_under_load(crew: Crew) -> None:
     for place, worker in enumerate(old):
         await until(lambda wanted=40 * (place + 1): has_worked(wanted))  # type: ignore[misc]
         crew.start(lease_seconds=30)
+        await until(functools.partial(crew.is_listening, worker))
         worker.terminate()
         assert await ended(worker) == 0
     load.is_over = True
