@@ -4,7 +4,7 @@ Sizes are bytes, times are seconds. Everything a task returns is untrusted: name
 were checked on the host, contents were not looked into.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -17,7 +17,9 @@ SELF_TEST_ID = "self-test"
 
 @dataclass(frozen=True)
 class Limits:
-    """What one task may use. `cpu_s` and `memory_bytes` hold for each process of the task."""
+    """What one task may use. `cpu_s` holds for each process; `memory_bytes` for each process and,
+    where the executor does not call total memory best effort, for all of them together.
+    """
 
     wall_s: float = 60.0
     cpu_s: int = 60
@@ -39,13 +41,20 @@ class InputFile:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One task: Python source, the packages it needs, its input files and its limits."""
+    """One task: Python source, the packages it needs, its input files and its limits.
+
+    `egress` names a policy of the operator's; None is no network. Tasks of one `session_id` and
+    one `owner` share a Python that keeps its variables; `owner` is who may name the session.
+    """
 
     task_id: str
     code: str
     requirements: tuple[str, ...] = ()
     input_files: tuple[InputFile, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    egress: str | None = None
+    session_id: str | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,17 @@ class Usage:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_memory_bytes: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What came of a task. `dropped` says which outputs were refused, and why."""
+    """What came of a task. `dropped` says which outputs were refused, and why.
+
+    `value` is the last expression as a notebook would show it; `plots` are the names of those
+    `files` that are pictures the task showed. `level` is the isolation it ran behind.
+    """
 
     status: Status
     exit_code: int | None = None
@@ -81,17 +96,52 @@ class TaskResult:
     dropped: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
     executor: str = ""
+    value: str | None = None
+    plots: tuple[str, ...] = ()
+    level: str = ""
+    is_warm: bool = False
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Text the task wrote, as it came."""
+
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture or file the task showed before its end."""
+
+    file: OutputFile
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last event of every stream."""
+
+    result: TaskResult
+
+
+Event = Printed | Shown | Ended
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an executor promises. `best_effort` names the limits it cannot enforce in full."""
+    """What an executor promises. `best_effort` names the limits it cannot enforce in full.
+
+    `level` is one word for its walls, written to every run: `namespaces`, `container`, `gvisor`,
+    `microvm`; `image` names what its Python lives in, so that a change of it is noticed.
+    """
 
     executor: str
     isolation: tuple[str, ...]
     best_effort: tuple[str, ...]
     python: str
     distributions: Mapping[str, str] = field(repr=False)
+    level: str = "namespaces"
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +190,10 @@ class Executor(Protocol):
 
         Raises IsolationError where it cannot work at all, AppError for a bad input file.
         """
+        ...
+
+    def stream(self, spec: TaskSpec) -> AsyncIterator[Event]:
+        """As `run`, told as it happens; `Ended` comes last. Leaving it early kills the task."""
         ...
 
     async def cancel(self, task_id: str) -> None:
