@@ -65,7 +65,10 @@ class Code(StrEnum):
 
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"
     SANDBOX_REQUIREMENT_UNKNOWN = "sandbox_requirement_unknown"
+    SANDBOX_REQUIREMENT_REFUSED = "sandbox_requirement_refused"
     SANDBOX_FAILED = "sandbox_failed"
+    SANDBOX_SESSION_ENDED = "sandbox_session_ended"
+    SANDBOX_SESSION_BUSY = "sandbox_session_busy"
 
     STORAGE_FULL = "storage_full"
     LINK_INVALID = "link_invalid"
@@ -146,7 +149,12 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.OAUTH_FAILED: _info(502, "An authorization server refuses or misbehaves.", retry=True),
     Code.SANDBOX_UNAVAILABLE: _info(503, "Code cannot be isolated here; `uaol doctor` says why."),
     Code.SANDBOX_REQUIREMENT_UNKNOWN: _info(422, "A required package is not installed here."),
+    Code.SANDBOX_REQUIREMENT_REFUSED: _info(422, "A required package is broken or too large."),
     Code.SANDBOX_FAILED: _info(502, "The sandbox itself failed; nothing is charged.", retry=True),
+    Code.SANDBOX_SESSION_ENDED: _info(409, "The session of the sandbox is over; begin another."),
+    Code.SANDBOX_SESSION_BUSY: _info(
+        409, "The session runs another task, or no more can be opened now.", retry=True
+    ),
     Code.STORAGE_FULL: _info(507, "The disk that holds the files is full.", retry=True),
     Code.LINK_INVALID: _info(403, "The link or step is wrong, used up or has expired."),
     Code.EMPTY_FILE: _info(422, "The file is empty."),
