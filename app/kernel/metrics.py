@@ -73,6 +73,11 @@ class Metrics:
         self._dispatch = gauge("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
         self._dispatch.set(1)
         self._sandbox = gauge("sandbox_up", "1 if code can be isolated and run")
+        self._leases = counter(
+            "sandbox_leases", "Tasks that found a waiting sandbox, or none", ["room", "outcome"]
+        )
+        self._waiting = gauge("sandbox_waiting", "Sandboxes that wait for a task", ["room"])
+        self._refill = histogram("sandbox_refill_seconds", "Time to make one that waits", ["room"])
         self._streams = gauge("mcp_streams", "WebSockets and SSE streams of MCP open now")
         self._hub = gauge("hub_up", "1 if the database answers")
 
@@ -145,6 +150,18 @@ class Metrics:
     def observe_capture(self, amount_micro: int) -> None:
         """Credits captured, given in micro-credits, shown in credits."""
         self._captured.inc(amount_micro / _MICRO)
+
+    def observe_lease(self, room: str, *, is_warm: bool) -> None:
+        """A task that asked for a waiting sandbox of that kind of room, and whether one was."""
+        self._leases.labels(room, "warm" if is_warm else "cold").inc()
+
+    def observe_pool(self, room: str, waiting: int) -> None:
+        """How many sandboxes of that kind wait now."""
+        self._waiting.labels(room).set(waiting)
+
+    def observe_refill(self, room: str, seconds: float) -> None:
+        """A sandbox was made, which waits from now on."""
+        self._refill.labels(room).observe(seconds)
 
     def watch_cache(self, cache: str, ratio: Callable[[], float]) -> None:
         """Show a cache's share of look-ups that memory answered, asked at each rendering."""

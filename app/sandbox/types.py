@@ -78,12 +78,33 @@ class Usage:
     bytes_out: int = 0
 
 
+EgressVerdict = Literal["allowed", "refused", "cut", "failed"]
+"""Let through; against the policy; ended at a cap of the policy; the outside did not answer."""
+
+
+@dataclass(frozen=True)
+class EgressCall:
+    """One connection that a task made, or tried to make, to the outside.
+
+    Bytes are payload; `host` is empty where none could be read; `reason` is a stable code.
+    """
+
+    host: str
+    port: int
+    bytes_up: int
+    bytes_down: int
+    ms: int
+    verdict: EgressVerdict
+    reason: str = ""
+
+
 @dataclass(frozen=True)
 class TaskResult:
     """What came of a task. `dropped` says which outputs were refused, and why.
 
     `value` is the last expression as a notebook would show it; `plots` are the names of those
-    `files` that are pictures the task showed. `level` is the isolation it ran behind.
+    `files` that are pictures the task showed. `level` is the isolation it ran behind. `session_runs`
+    counts the runs of its session, this one too; 0 without a session.
     """
 
     status: Status
@@ -100,6 +121,8 @@ class TaskResult:
     plots: tuple[str, ...] = ()
     level: str = ""
     is_warm: bool = False
+    egress: tuple[EgressCall, ...] = ()
+    session_runs: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,6 +185,7 @@ class SandboxStatus:
     reason: str = ""
     hint: str = ""
     probes: tuple[Probe, ...] = ()
+    level: str = ""
 
 
 class IsolationError(Exception):
