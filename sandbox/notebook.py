@@ -87,7 +87,7 @@ def split(code: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
 def parsed(code: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
     """As `split`, by the syntax tree; `_ast` is built in, `ast` would have to be loaded."""
     tree: Any = compile(code, filename, "exec", ONLY_AST, True)
-    last = tree.body[-1] if tree.body else None
+    last: Any = tree.body[-1] if tree.body else None
     shown = None
     if type(last).__name__ == "Expr" and not is_silenced(code, last):
         import _ast
@@ -99,7 +99,7 @@ def parsed(code: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
 
 def is_silenced(code: str, last: Any) -> bool:
     """Whether a semicolon follows the last expression, which asks for its value not to be shown."""
-    line = code.encode().split(b"\n")[last.end_lineno - 1]
+    line: bytes = code.encode().split(b"\n")[last.end_lineno - 1]
     return line[last.end_col_offset :].lstrip().startswith(b";")
 
 
@@ -166,7 +166,7 @@ class Watch:
         """Watch from here on; the runner may call this before it forks, which saves the time."""
         self.emit = emit or self.emit
         if self not in sys.meta_path:
-            sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+            sys.meta_path.insert(0, self)
         for name in [name for name in self.waiting if name in sys.modules]:
             self.caught(sys.modules[name])
 
@@ -176,11 +176,11 @@ class Watch:
             return None
         from importlib.util import find_spec
 
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         try:
             spec: Any = find_spec(name)
         finally:
-            sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+            sys.meta_path.insert(0, self)
         if spec is None or spec.loader is None:
             return None
         execute_module = spec.loader.exec_module
@@ -274,12 +274,13 @@ def trimmed(frames: Any) -> Any:
     import traceback
 
     class Trimmed(traceback.StackSummary):
-        def format_frame_summary(self, frame: Any, **more: Any) -> str:
+        def format_frame_summary(self, frame: Any, **more: Any) -> str:  # type: ignore[override]
             if not frame.filename:
                 return f"  ... {frame.name}\n"
             return super().format_frame_summary(frame, **more)
 
-    kept, run = [], []
+    kept: list[Any] = []
+    run: list[Any] = []
     for frame in frames:
         if is_users(frame.filename):
             kept += [*library(run), frame]
