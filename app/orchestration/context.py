@@ -13,7 +13,7 @@ from app.orchestration.lifecycle import Lifecycle
 from app.orchestration.metering import usage_of
 from app.orchestration.types import JobView, Lease
 from app.orchestration.usage import UsageAccount
-from app.proxy import ToolCall, ToolProxy, ToolResult
+from app.proxy import ToolCall, ToolProxy, ToolResult, isolation_of
 
 
 class RunContext:
@@ -105,5 +105,6 @@ class RunContext:
         usage = usage_of(self.job, name, key, result)
         async with self.transaction() as uow:
             await self._account.record(uow, usage)
-            data = {"tool": name, "key": key, "duration_ms": millis, **self._account.told()}
+            told = {**self._account.told(), **isolation_of(name, result.structured)}
+            data = {"tool": name, "key": key, "duration_ms": millis, **told}
             await self._lifecycle.append(uow, self.job, "tool.finished", data)

@@ -22,7 +22,7 @@ from app.proxy.oauth import (
     Web,
     metadata_document,
 )
-from app.proxy.run_python import sandbox_tool
+from app.proxy.run_python import isolation_of, sandbox_tool
 from app.proxy.service import ToolProxy
 from app.proxy.telling import teller, telling_to
 from app.proxy.types import (
@@ -83,6 +83,7 @@ __all__ = [
     "Usage",
     "Web",
     "cut",
+    "isolation_of",
     "join_params",
     "make_notification",
     "make_request",

@@ -1,5 +1,6 @@
 """What a task may ask for, decided before anything starts: names, limits, requirements. Pure."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from app.sandbox.types import Limits, TaskSpec
 MAX_CODE_BYTES = 2**20
 MAX_NAME_BYTES = 200
 MAX_INPUTS = 100
+_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
 # Shown to a caller whose requirement is unknown: what people mean by "is there a package for it".
 SCIENCE = (
@@ -31,6 +33,20 @@ def check_spec(spec: TaskSpec, ceiling: Limits) -> None:
     _check_encodable(spec.code)
     _check_limits(spec.limits, ceiling)
     _check_input_names([file.name for file in spec.input_files])
+    if spec.session_id is not None and not _SESSION.fullmatch(spec.session_id):
+        hint = "Use 1 to 100 letters, digits and . _ : -, a letter or digit first."
+        raise _invalid("session_id", f"is {spec.session_id[:100]!r}", hint)
+
+
+def check_requirement_names(requirements: Iterable[str]) -> None:
+    """Refuse anything but PEP 508 names with versions. Raises AppError(INVALID_INPUT)."""
+    for text in requirements:
+        _parsed(text)
+
+
+def unmet(requirements: Iterable[str], installed: Mapping[str, str], python: str) -> list[str]:
+    """Those that the sandbox's Python does not satisfy as it is; see `check_requirements`."""
+    return [text for text in requirements if not _is_met(_parsed(text), installed, python)]
 
 
 def check_requirements(
@@ -42,8 +58,7 @@ def check_requirements(
     markers. Raises AppError: INVALID_INPUT for anything but a PEP 508 name with versions
     (no URL, option, path or extra), SANDBOX_REQUIREMENT_UNKNOWN for what is not there.
     """
-    missing = [text for text in requirements if not _is_met(_parsed(text), installed, python)]
-    if missing:
+    if missing := unmet(requirements, installed, python):
         names = available(installed)
         raise AppError(
             Code.SANDBOX_REQUIREMENT_UNKNOWN,

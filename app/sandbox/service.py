@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from app.kernel.errors import AppError, Code
 from app.sandbox.policy import check_requirements, check_spec
 from app.sandbox.probes import self_test
 from app.sandbox.types import (
     Capabilities,
+    Event,
     Executor,
     IsolationError,
     Limits,
@@ -19,6 +21,15 @@ from app.sandbox.types import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Warming(Protocol):
+    """An executor that can keep workers waiting."""
+
+    async def warm(self) -> None:
+        """Begin to, in the background."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,13 +49,20 @@ class Sandbox:
         self._status = SandboxStatus(False, reason="The sandbox has not been started.")
 
     async def start(self) -> SandboxStatus:
-        """Test the executors in order, keep the first that stands, and say how it went."""
-        verdicts = []
+        """Test the executors in order, keep the first that stands, and say how it went.
+
+        The chosen one then makes workers that wait, in the background.
+        """
+        verdicts: list[SandboxStatus] = []
         for executor in self._executors:
             verdict = await self._examine(executor)
             if verdict.available:
-                self._status = verdict
-                return verdict
+                # What was passed over is told, so that nobody takes one level for another.
+                told = " ".join(f"{one.executor}: {one.reason}" for one in verdicts)
+                self._status = replace(verdict, reason=told)
+                if isinstance(executor, Warming):
+                    await executor.warm()
+                return self._status
             await executor.close()
             verdicts.append(verdict)
         self._status = _refusal(verdicts)
@@ -66,19 +84,30 @@ class Sandbox:
         return replace(self._limits, wall_s=min(wall_s, self._limits.wall_s))
 
     async def run(self, spec: TaskSpec) -> TaskResult:
-        """Run one task in a sandbox of its own.
+        """Run one task in a sandbox of its own, or in its session's.
 
-        Raises AppError: SANDBOX_UNAVAILABLE, INVALID_INPUT, SANDBOX_REQUIREMENT_UNKNOWN.
-        What the code itself does wrong is a status of the result.
+        Raises AppError: SANDBOX_UNAVAILABLE, INVALID_INPUT, SANDBOX_REQUIREMENT_UNKNOWN,
+        SANDBOX_SESSION_ENDED, SANDBOX_SESSION_BUSY. What the code itself does wrong is a status
+        of the result.
         """
-        chosen = self._ready()
-        check_spec(spec, self._limits)
-        known = chosen.capabilities
-        check_requirements(spec.requirements, known.distributions, known.python)
+        executor = self._checked(spec)
         try:
-            return await chosen.executor.run(spec)
+            return await executor.run(spec)
         except IsolationError as error:
             raise _unavailable(error.reason, error.hint) from error
+
+    async def stream(self, spec: TaskSpec) -> AsyncGenerator[Event, None]:
+        """As `run`, told as it happens; `Ended` comes last. Leaving it early kills the task."""
+        events = self._checked(spec).stream(spec)
+        try:
+            async for event in events:
+                yield event
+        except IsolationError as error:
+            raise _unavailable(error.reason, error.hint) from error
+        finally:
+            # An executor's stream is a generator; the protocol promises no more than iteration.
+            if (close := getattr(events, "aclose", None)) is not None:
+                await close()
 
     async def cancel(self, task_id: str) -> None:
         """Kill a running task; an unknown id is ignored."""
@@ -99,7 +128,15 @@ class Sandbox:
             return SandboxStatus(False, executor.name, error.reason, error.hint)
         if verdict.available:
             self._chosen = _Chosen(executor, capabilities)
+            return replace(verdict, level=capabilities.level)
         return verdict
+
+    def _checked(self, spec: TaskSpec) -> Executor:
+        chosen = self._ready()
+        check_spec(spec, self._limits)
+        known = chosen.capabilities
+        check_requirements(spec.requirements, known.distributions, known.python)
+        return chosen.executor
 
     def _ready(self) -> _Chosen:
         if self._chosen is None:

@@ -9,7 +9,7 @@ from app.billing import Blocks
 from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError
 from app.kernel.principal import Principal, Scope
-from app.proxy import Carrier, ToolCall, ToolResult
+from app.proxy import Carrier, ToolCall, ToolResult, isolation_of
 from app.surfaces.payloads import check_json
 from app.surfaces.services import Services
 from app.surfaces.toolcharges import ToolCharges
@@ -61,6 +61,7 @@ class ToolCalls:
             "wall_ms": usage.wall_ms,
             "bytes_in": usage.bytes_in,
             "bytes_out": usage.bytes_out,
+            **isolation_of(tool.full_name, result.structured),
         }
         charged = self.charges.settle(promise, tool, took, is_error=result.is_error)
         await self._written(principal)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.proxy.faults import tool_timeout
@@ -17,7 +17,8 @@ Handler = Callable[[ToolCall, dict[str, Any]], Awaitable[RawResult]]
 class BuiltinTool:
     """A function with a definition; `timeout_s` None is the default of every tool.
 
-    A handler that keeps the caller's time limit itself gets `margin_s` more to report.
+    A handler that keeps the caller's time limit itself gets `margin_s` more to report. `describe`
+    gives the description anew at each listing, where it says what only a running process knows.
     """
 
     definition: ToolDefinition
@@ -25,6 +26,13 @@ class BuiltinTool:
     price_micro: int = 0
     timeout_s: float | None = None
     margin_s: float = 0.0
+    describe: Callable[[], str] | None = None
+
+    def listed(self) -> ToolDefinition:
+        """The definition as it is now."""
+        if self.describe is None:
+            return self.definition
+        return replace(self.definition, description=self.describe())
 
 
 class BuiltinBackend:
@@ -47,7 +55,7 @@ class BuiltinBackend:
         """Nothing has to be started."""
 
     async def list_tools(self) -> Sequence[ToolDefinition]:
-        return [tool.definition for tool in self._tools.values()]
+        return [tool.listed() for tool in self._tools.values()]
 
     async def call(
         self, tool: Tool, call: ToolCall, arguments: dict[str, Any], timeout_s: float
