@@ -66,8 +66,12 @@ def _is_ours(settings: Settings) -> bool:
 
 def _sandbox(services: Any) -> Finding:
     status = services.sandbox.status()
-    seen = f"{status.executor} passes its self-test" if status.available else status.reason
-    return Finding("sandbox", status.available, seen, status.hint)
+    if not status.available:
+        return Finding("sandbox", False, status.reason, status.hint)
+    seen = f"{status.executor} ({status.level}) passes its self-test"
+    return Finding(
+        "sandbox", True, f"{seen}; passed over: {status.reason}" if status.reason else seen
+    )
 
 
 def _servers(services: Any) -> list[Finding]:

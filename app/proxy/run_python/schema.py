@@ -11,7 +11,7 @@ Run Python in a sandbox{network}. Input files are in /task/input/<name>; files w
 /task/output come back, and so do pictures that matplotlib or plotly show. The value of a last
 expression is shown as in a notebook. `requirements` are PEP 508 names of packages, with versions
 if need be. With a `session_id` the next call of the same id finds the variables of this one;
-`session_runs` 1 means that the session is new. Progress carries what the code prints, while it runs.
+`session_runs` 1 means that the session is new. Progress carries what the code prints meanwhile.
 The result's `status` says how the code ended: ok, error, timeout, oom, output_limit or killed."""
 
 INPUT: dict[str, Any] = {

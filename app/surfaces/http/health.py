@@ -46,7 +46,11 @@ async def health(ops: Ops) -> Health:
     return Health(
         status="ok" if is_whole else "degraded",
         hub=hub,
-        sandbox={"is_up": sandbox.available, "executor": sandbox.executor},
+        sandbox={
+            "is_up": sandbox.available,
+            "executor": sandbox.executor,
+            "level": sandbox.level or None,
+        },
         servers=servers,
         worker={"is_here": ops.services.worker is not None, "is_ready": _is_worker_ready(ops)},
         dispatch=_dispatch(ops),
