@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.sandbox.links import Mounted
-from app.sandbox.types import Capabilities, TaskResult, TaskSpec
+from app.sandbox.types import Capabilities, EgressCall, TaskResult, TaskSpec
 
 Say = Callable[[str], None]
 Run = Callable[[TaskSpec], Awaitable[TaskResult]]
@@ -50,21 +50,30 @@ class Layers(Protocol):
 
 
 class Door(Protocol):
-    """One task's way out: a host folder with a socket in it, seen inside as `/run/egress`."""
+    """The way out of one task, as long as it is open."""
 
-    @property
-    def folder(self) -> Path:
-        """The host folder."""
-        ...
+    calls: list[EgressCall]
 
     async def close(self) -> None:
-        """Cut what is open and remove the folder."""
+        """End what goes through; `calls` is whole afterwards."""
         ...
 
 
 class Egress(Protocol):
-    """The operator's allow-lists by name."""
+    """The operator's allow-lists by name, and folders in which their sockets appear."""
 
-    async def open(self, policy: str, task_id: str) -> Door:
-        """A door for one task. Raises AppError(INVALID_INPUT) for an unknown policy."""
+    def policy(self, name: str) -> object:
+        """Raises AppError(INVALID_INPUT) for a name that is no policy's."""
+        ...
+
+    def new_folder(self) -> Path:
+        """An empty folder to mount as `/run/egress` of one sandbox."""
+        ...
+
+    def drop_folder(self, folder: Path) -> None:
+        """Remove the folder of a sandbox that has ended."""
+        ...
+
+    async def open(self, folder: Path, policy_name: str, task_id: str) -> Door:
+        """Let the socket appear in the folder, for one task."""
         ...

@@ -8,8 +8,7 @@ silence.
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.kernel.clock import Clock
@@ -34,7 +33,7 @@ class SessionPlan:
 
 @dataclass
 class Session(Generic[W]):
-    """One session; `terms` is what was fixed when it began, `stack` what is given back at its end.
+    """One session; `terms` is what was fixed when it began.
 
     `worker` is None until its first task has one.
     """
@@ -46,7 +45,6 @@ class Session(Generic[W]):
     worker: W | None = None
     runs: int = 0
     is_busy: bool = True
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
 class Sessions(Generic[W]):
@@ -81,7 +79,7 @@ class Sessions(Generic[W]):
             raise AppError(
                 Code.INVALID_INPUT,
                 f"The session {session_id!r} began with other requirements or egress.",
-                hint="Keep to those it began with, or begin another session.",
+                hint="Keep to what it began with, or begin another session.",
                 details={"field": "session_id"},
             )
         session.is_busy = True
@@ -140,13 +138,13 @@ class Sessions(Generic[W]):
     async def _end(self, session: Session[W], why: str) -> None:
         if self._open.pop(session.key, None) is None:
             return
-        if session.worker is not None:
-            self._ended[session.key] = why
-            session.stack.push_async_callback(self._kill, session.worker)
+        if session.worker is None:
+            return
+        self._ended[session.key] = why
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
         try:
-            await session.stack.aclose()
+            await self._kill(session.worker)
         except Exception:  # noqa: BLE001 - whatever it was, the session is over
             _log.exception("a session was not put away cleanly")
 

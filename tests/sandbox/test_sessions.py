@@ -1,7 +1,5 @@
 """Sessions: one owner, one task at a time, and an end that is told."""
 
-from collections.abc import Callable
-
 import pytest
 
 from app.kernel.errors import AppError, Code
@@ -112,11 +110,8 @@ async def test_why_it_ended_is_told(sessions: Sessions[PlayedWorker]) -> None:
 
 
 async def test_one_that_never_began_leaves_no_trace(sessions: Sessions[PlayedWorker]) -> None:
-    closed: list[str] = []
     session = await sessions.enter("alice", "a", TERMS)
-    session.stack.callback(closed.append, "door")
     await sessions.leave(session, "it never began")
-    assert closed == ["door"]
     assert (await used(sessions, "a")) is not session
 
 
@@ -149,15 +144,10 @@ async def test_nobody_takes_the_place_of_others(sessions: Sessions[PlayedWorker]
     assert len(sessions) == 3
 
 
-async def test_what_a_session_was_given_is_given_back(sessions: Sessions[PlayedWorker]) -> None:
-    given: list[str] = []
-    note: Callable[[str], None] = given.append
-    session = await used(sessions, "a")
-    session.stack.callback(note, "door")
+async def test_at_its_end_none_is_left(sessions: Sessions[PlayedWorker]) -> None:
+    workers = [(await used(sessions, name)).worker for name in ("a", "b")]
     await sessions.close()
-    assert given == ["door"]
-    assert session.worker is not None
-    assert not session.worker.is_alive
+    assert [worker.kills for worker in workers if worker] == [1, 1]
     assert len(sessions) == 0
 
 
