@@ -135,9 +135,50 @@ class Settings(BaseSettings):
     tool_timeout: float = Field(120.0, description="Seconds a tool call may take by default.")
     tool_output_limit: int = Field(32 * 2**20, description="Largest answer of a tool in bytes.")
 
-    sandbox_executor: str = Field("auto", description="`auto` or the name of one executor.")
+    sandbox_executor: str = Field(
+        "auto",
+        description="`auto` (docker, else bubblewrap, else none) or the name of one executor:"
+        " `docker`, `bubblewrap`, `kubernetes` or `sandboxd`.",
+    )
     sandbox_wall_seconds: float = Field(60.0, description="Longest wall time of sandboxed code.")
     sandbox_memory: int = Field(2 * 2**30, description="Memory of sandboxed code in bytes.")
+    sandbox_pool_least: int = Field(
+        1, ge=0, le=100, description="Sandboxes of each kind that wait for a task at all times."
+    )
+    sandbox_pool_most: int = Field(
+        8, ge=0, le=1000, description="Sandboxes of one kind that wait at most; 0 is no pool."
+    )
+    sandbox_pool_memory: int = Field(
+        512 * 2**20, ge=0, description="Memory of all sandboxes that wait, in bytes (estimated)."
+    )
+    sandbox_pool_idle_seconds: float = Field(
+        600.0, gt=0, description="A sandbox that waited so long is replaced by a fresh one."
+    )
+    sandbox_sessions: int = Field(
+        16, ge=0, description="Sessions of sandboxed code open at once in one process."
+    )
+    sandbox_sessions_per_user: int = Field(2, ge=1, description="Of these, one user's or job's.")
+    sandbox_session_idle_seconds: float = Field(
+        600.0, gt=0, description="A session that was not used for so long ends."
+    )
+    sandbox_session_seconds: float = Field(3600.0, gt=0, description="Longest life of a session.")
+    sandbox_image: str = Field(
+        "", description="Docker image of the sandbox, if not the one built from this source."
+    )
+    sandbox_runtime: str = Field(
+        "", description="Docker runtime of the sandbox (`runc`, `runsc`, `kata`); empty: runc."
+    )
+    sandbox_docker_socket: str = Field(
+        "", description="Path of the Docker engine's socket, if not the usual one."
+    )
+    sandbox_daemon: str | None = Field(
+        None,
+        description="Where `uaol sandboxd` listens, and where the server asks it to run code in"
+        " place of an executor of its own: `unix:/path` or `tcp:host:port`.",
+    )
+    sandbox_daemon_token_file: Path | None = Field(
+        None, description="File with the token that sandboxd asks for; needed for `tcp:`."
+    )
 
     webhook_allow_private: bool = Field(
         False,
