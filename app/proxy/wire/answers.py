@@ -4,11 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
 
-import aiohttp
-
 from app.kernel.errors import AppError
 from app.proxy.credentials import UpstreamRefusedError
 from app.proxy.faults import output_too_large, protocol_error, server_down
+from app.proxy.wire.connection import Response
 from app.proxy.wire.envelope import Parts, cut, is_object
 from app.proxy.wire.faults import RefusedRequestError
 from app.proxy.wire.pool import read_all
@@ -21,7 +20,7 @@ _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 async def read_answer(
-    response: aiohttp.ClientResponse,
+    response: Response,
     target: Target,
     request_id: bytes,
     on_message: OnMessage | None = None,
@@ -44,26 +43,26 @@ async def read_answer(
     raise protocol_error(target.name, f"answers with the content type {kind[:60]!r}")
 
 
-def media_type(response: aiohttp.ClientResponse) -> str:
+def media_type(response: Response) -> str:
     """The content type without its parameters, in lower case."""
-    given = response.headers.get("Content-Type", "")
+    given = response.headers.get("content-type", "")
     return given.partition(";")[0].strip().lower()
 
 
-def raise_for_status(response: aiohttp.ClientResponse, target: Target) -> None:
+def raise_for_status(response: Response, target: Target) -> None:
     """Raise for credentials that are refused, and for a server that fails."""
     status = response.status
     if status in _REFUSED:
-        raise UpstreamRefusedError(target.name, status, response.headers.get("WWW-Authenticate"))
+        raise UpstreamRefusedError(target.name, status, response.headers.get("www-authenticate"))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise server_down(target.name, f"answers with HTTP {status}")
 
 
-async def events(response: aiohttp.ClientResponse, target: Target) -> AsyncGenerator[Event]:
+async def events(response: Response, target: Target) -> AsyncGenerator[Event]:
     """The events of a stream. Raises `tool_output_too_large` where one is larger than allowed."""
     reader = EventReader(target.output_limit)
     try:
-        async for chunk in response.content.iter_any():
+        while chunk := await response.chunk():
             for event in reader.feed(chunk):
                 yield event
     except EventTooLargeError:
@@ -84,7 +83,7 @@ def _read_json(data: bytes, target: Target, status: int, request_id: bytes) -> A
 
 
 async def _read_stream(
-    response: aiohttp.ClientResponse,
+    response: Response,
     target: Target,
     request_id: bytes,
     on_message: OnMessage | None,

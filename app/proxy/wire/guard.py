@@ -1,23 +1,24 @@
-"""The guarded connector: every connection's own address is judged, at the moment it is made.
+"""The guarded way to a server: every connection's own address is judged, at the moment it is made.
 
 A resolver's answer is judged nowhere else, since addresses may also come as literals, and the DNS
 may answer differently from one look-up to the next (rebinding). The socket factory sees exactly
 the address that is then connected to.
 """
 
+import asyncio
 import socket
+import ssl
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
-from app.kernel.egress import Resolve, is_public, resolve
+from app.kernel.egress import Resolve, is_public, literal_of
 
 # Shorter than the five seconds after which common servers close an idle connection.
 IDLE_S = 4.0
 CONNECT_S = 5.0
-_CONNECTIONS = 2000
-_PER_SERVER = 256
 _LOWEST_PORT = 1024
 _WEB_PORTS = frozenset({80, 443})
 # What listens there speaks something that bytes of a stranger's choice must not reach.
@@ -60,54 +61,68 @@ def _socket(family: int, kind: int, protocol: int) -> socket.socket:
     return made
 
 
-class _Names(AbstractResolver):
-    """Looks names up in the threads that all guarded connections share."""
+async def connect(
+    factory: Callable[[], asyncio.Protocol], url: URL, look_up: Resolve, *, allow_private: bool
+) -> None:
+    """Connect a protocol to a URL's host, at the first of its addresses that takes it.
 
-    def __init__(self, look_up: Resolve) -> None:
-        self._look_up = look_up
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The addresses of a host; raises OSError if it has none."""
-        found = await self._look_up(host, port)
-        if not found:
-            raise OSError("its host has no address")
-        return [_result(host, address, port) for address in found]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def _result(host: str, address: str, port: int) -> ResolveResult:
-    return ResolveResult(
-        hostname=host,
-        host=address,
-        port=port,
-        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-        proto=socket.IPPROTO_TCP,
-        flags=socket.AI_NUMERICHOST,
-    )
-
-
-def make_session(*, allow_private: bool, look_up: Resolve = resolve) -> aiohttp.ClientSession:
-    """An HTTP client over guarded connections: no cookies, no proxies, nothing decompressed.
-
-    Over https it uses the one TLS context that aiohttp keeps per process (making one takes 30 ms).
+    Raises OSError: `ClosedTargetError` for an address or port that may not be reached,
+    `TimeoutError` after `CONNECT_S`.
     """
-    connector = aiohttp.TCPConnector(
-        socket_factory=any_socket if allow_private else public_socket,
-        resolver=_Names(look_up),
-        keepalive_timeout=IDLE_S,
-        limit=_CONNECTIONS,
-        limit_per_host=_PER_SERVER,
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-        trust_env=False,
-        auto_decompress=False,
-        raise_for_status=False,
-        skip_auto_headers=("User-Agent", "Accept-Encoding"),
-    )
+    host, port = url.host or "", url.port or 0
+    make = any_socket if allow_private else public_socket
+    async with asyncio.timeout(CONNECT_S):
+        addresses = await _addresses(host, port, look_up)
+        made = await _first(make, addresses, port)
+        try:
+            await _joined(factory, made, host, is_tls=url.scheme == "https")
+        except BaseException:
+            made.close()
+            raise
+
+
+async def _addresses(host: str, port: int, look_up: Resolve) -> Sequence[str]:
+    if (literal := literal_of(host)) is not None:
+        return [literal]
+    found = await look_up(host, port)
+    if not found:
+        raise OSError("its host has no address")
+    return found
+
+
+async def _first(
+    make: Callable[[Any], socket.socket], addresses: Sequence[str], port: int
+) -> socket.socket:
+    loop, fault = asyncio.get_running_loop(), OSError("its host has no address")
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            made = make((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)))
+        except OSError as error:
+            fault = error
+            continue
+        try:
+            await loop.sock_connect(made, (address, port))
+        except OSError as error:
+            made.close()
+            fault = error
+        except BaseException:
+            made.close()
+            raise
+        else:
+            return made
+    raise fault
+
+
+async def _joined(
+    factory: Callable[[], asyncio.Protocol], made: socket.socket, host: str, *, is_tls: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    name, context = (host, _tls()) if is_tls else (None, None)
+    await loop.create_connection(factory, sock=made, ssl=context, server_hostname=name)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One per process: making one takes 30 ms."""
+    return ssl.create_default_context()

@@ -100,7 +100,7 @@ class HttpSession:
             target, "POST", {**headers, **session._own}, body, is_repeatable=True
         ) as response:
             answer = await read_answer(response, target, request_id)
-            given = response.headers.get(SESSION)
+            given = response.headers.get(SESSION.lower())
         session._own["MCP-Protocol-Version"] = agreed_version(answer, target)
         if given:
             session._own[SESSION] = given

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
 
-import aiohttp
 from yarl import URL
 
 from app.kernel.errors import AppError
 from app.proxy.faults import output_too_large, protocol_error, server_down
 from app.proxy.wire.answers import JSON, STREAM, answer_of, events, media_type, raise_for_status
+from app.proxy.wire.connection import Response
 from app.proxy.wire.envelope import cut, notification, request
 from app.proxy.wire.faults import RefusedRequestError, SessionLostError
 from app.proxy.wire.legacy import agreed_version, hello, reply_to
@@ -123,7 +123,7 @@ class SseSession:
                 await self._follow(response)
         except AppError as error:
             fault = error
-        except (ValueError, aiohttp.ClientError) as error:
+        except ValueError as error:
             fault = protocol_error(self._target.name, f"broke its stream ({type(error).__name__})")
         finally:
             self._end(fault)
@@ -136,7 +136,7 @@ class SseSession:
                 # Nobody may be waiting for the address any more.
                 waiting.exception()
 
-    async def _follow(self, response: aiohttp.ClientResponse) -> None:
+    async def _follow(self, response: Response) -> None:
         raise_for_status(response, self._target)
         if response.status != 200 or media_type(response) != STREAM:
             raise RefusedRequestError.of(self._target.name, response.status)

@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from time import monotonic
 
-import aiohttp
-
 from app.proxy.faults import output_too_large
 from app.proxy.wire.answers import STREAM, events, media_type, raise_for_status
+from app.proxy.wire.connection import Response
 from app.proxy.wire.legacy import SESSION
 from app.proxy.wire.pool import Pool, read_all
 from app.proxy.wire.sse import Event
@@ -23,11 +22,11 @@ _WINDOW_S = 60.0
 class Reply:
     """A response that has begun."""
 
-    def __init__(self, response: aiohttp.ClientResponse, target: Target) -> None:
+    def __init__(self, response: Response, target: Target) -> None:
         self._response, self._target = response, target
         self.status = response.status
         self.media_type = media_type(response)
-        self.session_id = response.headers.get(SESSION)
+        self.session_id = response.headers.get(SESSION.lower())
         self.scrub: Callable[[bytes], bytes] = bytes
 
     @property

@@ -1,4 +1,4 @@
-"""The fast way in: a plain `tools/call` of a remote tool, without the SDK on either side.
+"""The fast way in: plain calls of remote tools and lists of tools, without the SDK on either side.
 
 It stands before everything else on the path `/mcp` and takes what it knows to be good, up to the
 point where the SDK would call its handler; all else goes on to the SDK untouched. Then come the
@@ -8,11 +8,11 @@ upstream, its answer's size and shape, settling, metering.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from mcp.server.lowlevel import Server
+from mcp.server.caching import CacheHint
 from mcp.shared.inbound import validate_mcp_param_headers
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -26,14 +26,16 @@ from app.kernel.principal import Scope as Right
 from app.kernel.telemetry import request_id as current_request
 from app.proxy import FastCalls, FastResult, Route
 from app.surfaces.mcp.doors import security
-from app.surfaces.mcp.frames import Asked, Frames, Framing
+from app.surfaces.mcp.frames import LIST, Asked, Frames, Framing
 from app.surfaces.mcp.results import failure
+from app.surfaces.mcp.rights import RightfulServer
 from app.surfaces.operations import Operations
 from app.surfaces.payloads import check_json
 from app.surfaces.problems import unexpected
 from app.surfaces.toolcharges import ToolCharges
 
 PATH = "/mcp"
+_LIST = LIST.encode()
 _PATIENCE_S = 0.05
 _LONGEST_GIVEN = 64
 
@@ -55,9 +57,14 @@ class FastPath:
         framing: Framing,
         observe: Observe,
         full_name: Callable[[str], str],
+        first_page: Callable[[Principal], tuple[Sequence[bytes], str | None]],
+        hint: CacheHint,
         limit: int,
     ) -> None:
-        """`limit` is the largest body in bytes; `full_name` gives the tool of an alias."""
+        """`hint` says how long lists hold, `full_name` gives the tool of an alias.
+
+        `limit` is the largest body in bytes.
+        """
         self._app = app
         self._admit = admit
         self._calls = calls
@@ -66,6 +73,8 @@ class FastPath:
         self._framing = framing
         self._observe = observe
         self._full_name = full_name
+        self._first_page = first_page
+        self._hint = hint
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,13 +87,20 @@ class FastPath:
             return
         began = time.perf_counter()
         body, receive = await _whole(receive, self._limit)
+        if body is not None and head[b"mcp-method"] == _LIST:
+            listed = await self._listed(scope, head, body)
+            if listed is None:
+                await self._app(scope, receive, send)
+                return
+            self._observe("POST", PATH, 200, time.perf_counter() - began)
+            await _send(send, listed, _identity(head, new_id()))
+            return
         taken = None if body is None else await self._recognise(scope, head, body)
         if taken is None:
             await self._app(scope, receive, send)
             return
         call_id = new_id()
-        given = head.get(b"x-request-id", b"").decode("latin-1")
-        identity = given if given and _is_identity(given) else str(call_id)
+        identity = _identity(head, call_id)
         token = current_request.set(identity)
         try:
             answer = await self._watched(receive, self._answer(*taken, call_id))
@@ -98,17 +114,36 @@ class FastPath:
         length = head.get(b"content-length", b"0")
         return length.isdigit() and int(length) <= self._limit
 
-    async def _recognise(
-        self, scope: Scope, head: dict[bytes, bytes], body: bytes
-    ) -> tuple[Principal, Asked, Route] | None:
-        """Who calls what; None if the SDK has to look at it."""
+    async def _listed(self, scope: Scope, head: dict[bytes, bytes], body: bytes) -> bytes | None:
+        """The caller's tools; None if the SDK has to look at the request."""
+        principal = await self._caller(head)
+        request_id = self._frames.read_list(head, body)
+        if principal is None or request_id is None or scope["query_string"]:
+            return None
+        tools, cursor = self._first_page(principal)
+        return self._framing.listed(request_id, tools, cursor, self._hint)
+
+    async def _caller(
+        self, head: dict[bytes, bytes], right: Right | None = None
+    ) -> Principal | None:
+        """Who calls, with that right; the SDK's way tells everybody else what is wrong."""
         authorization = head.get(b"authorization")
         if authorization is None:
             return None
         try:
             principal = await self._admit(authorization.decode("latin-1"))
-            principal.require(Right.TOOLS)
+            if right is not None:
+                principal.require(right)
         except AppError:
+            return None
+        return principal
+
+    async def _recognise(
+        self, scope: Scope, head: dict[bytes, bytes], body: bytes
+    ) -> tuple[Principal, Asked, Route] | None:
+        """Who calls what; None if the SDK has to look at it."""
+        principal = await self._caller(head, Right.TOOLS)
+        if principal is None:
             return None
         asked = self._frames.read(head, body)
         if asked is None:
@@ -204,6 +239,11 @@ class _Watch:
         self._task.cancel()
 
 
+def _identity(head: dict[bytes, bytes], other: UUID) -> str:
+    given = head.get(b"x-request-id", b"").decode("latin-1")
+    return given if given and _is_identity(given) else str(other)
+
+
 def _agree(scope: Scope, asked: Asked, route: Route) -> bool:
     schema = route.tool.definition.input_schema
     return validate_mcp_param_headers(schema, asked.arguments, Headers(scope=scope)) is None
@@ -249,10 +289,11 @@ async def _send(send: Send, body: bytes, identity: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def install(app: Starlette, operations: Operations, server: Server[Any]) -> None:
+def install(app: Starlette, operations: Operations, server: RightfulServer) -> None:
     """Put the fast way before an application, whose own MCP server is `server`."""
     services = operations.services
     settings = services.settings
+    assert server.first_page is not None
     app.add_middleware(
         FastPath,
         admit=operations.access.authenticate,
@@ -262,5 +303,7 @@ def install(app: Starlette, operations: Operations, server: Server[Any]) -> None
         framing=Framing(server.server_info_stamp),
         observe=services.metrics.observe_http,
         full_name=lambda name: name,
+        first_page=server.first_page,
+        hint=server.cache_hints[LIST],
         limit=settings.request_limit,
     )

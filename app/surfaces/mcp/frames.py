@@ -1,4 +1,4 @@
-"""Recognises the plain `tools/call` of 2026-07-28 and frames its answer, both as bytes.
+"""Recognises plain `tools/call` and `tools/list` of 2026-07-28 and frames answers, all as bytes.
 
 What is recognised here is only what the SDK would let through to its handler; of everything else,
 right or wrong, `read` says None, and the SDK answers it. So there is one place that knows how each
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import orjson
+from mcp.server.caching import CacheHint
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.inbound import decode_header_value
 from mcp_types import (
@@ -24,6 +25,8 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 METHOD = "tools/call"
+LIST = "tools/list"
+_METHODS = frozenset((METHOD.encode(), LIST.encode()))
 _ASKABLE = frozenset({"elicitation", "sampling", "roots", "extensions"})
 _ENVELOPE = {PROTOCOL_VERSION_META_KEY, CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY}
 _VERSIONS = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
@@ -46,6 +49,7 @@ _SINGLE = frozenset(
         b"mcp-method",
         b"mcp-name",
         b"mcp-protocol-version",
+        b"uaol-names",
         b"x-request-id",
     )
 )
@@ -69,7 +73,19 @@ class _Request(msgspec.Struct, gc=False):
     params: _Params
 
 
+class _ListParams(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename={"meta": "_meta"}):
+    meta: msgspec.Raw
+
+
+class _ListRequest(msgspec.Struct, gc=False):
+    jsonrpc: str
+    id: msgspec.Raw
+    method: str
+    params: _ListParams
+
+
 _requests = msgspec.json.Decoder(_Request)
+_lists = msgspec.json.Decoder(_ListRequest)
 
 
 class Asked(NamedTuple):
@@ -90,6 +106,7 @@ class Frames:
         self._hosts = _Known()
         self._accepts = _Known()
         self._metas = _Known()
+        self._list_metas = _Known()
 
     def head(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
         """The headers of a request that may be such a call; its body is not needed for that."""
@@ -104,7 +121,7 @@ class Frames:
             elif name.startswith(_PARAM):
                 found[_PARAM] = value
         is_call = (
-            found.get(b"mcp-method") == b"tools/call"
+            found.get(b"mcp-method") in _METHODS
             and found.get(b"mcp-protocol-version") in _VERSIONS
             and found.get(b"content-type", b"").lower().startswith(b"application/json")
             and self._hosts.knows(found.get(b"host", b""), self._is_host)
@@ -135,6 +152,23 @@ class Frames:
         if arguments is None:
             return None
         return Asked(request_id, params.name, raw, arguments, _PARAM in head)
+
+    def read_list(self, head: Mapping[bytes, bytes], body: bytes) -> bytes | None:
+        """The id of a request for the first page of the tools, by their own names."""
+        try:
+            found = _lists.decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        request_id, meta = bytes(found.id), bytes(found.params.meta)
+        is_plain = (
+            found.jsonrpc == "2.0"
+            and found.method == LIST
+            and _is_id(request_id)
+            and head.keys().isdisjoint((b"mcp-name", b"uaol-names", _PARAM))
+            and len(meta) <= _LARGEST_META
+            and self._list_metas.knows(head[b"mcp-protocol-version"] + meta, _is_list_envelope)
+        )
+        return request_id if is_plain else None
 
     def _is_host(self, host: bytes) -> bool:
         text = host.decode("latin-1")
@@ -184,23 +218,32 @@ def _is_named(header: bytes | None, name: str) -> bool:
 
 
 def _is_envelope(versioned: bytes) -> bool:
-    """Whether a `_meta`, after the version of the header, is the plain envelope of a request.
+    """Whether a `_meta`, after the version of the header, is the plain envelope of a call.
 
-    One that asks for more, such as progress, or whose client takes tasks or questions for answers,
-    is not.
+    One whose client takes tasks or questions for answers is not.
     """
+    meta = _envelope_of(METHOD, {"name": "x"}, versioned)
+    # Servers may ask such clients something back, in the midst of a call.
+    return meta is not None and not meta[CLIENT_CAPABILITIES_META_KEY].keys() & _ASKABLE
+
+
+def _is_list_envelope(versioned: bytes) -> bool:
+    """Whether a `_meta`, after the version of the header, is the plain envelope of a list."""
+    return _envelope_of(LIST, {}, versioned) is not None
+
+
+def _envelope_of(method: str, params: Mapping[str, Any], versioned: bytes) -> dict[str, Any] | None:
+    """The `_meta` of a request; None for one that is wrong or asks for more, such as progress."""
     start = versioned.find(b"{")
     version = versioned[:start].decode("latin-1")
     try:
-        meta = orjson.loads(versioned[start:])
-        params = {"name": "x", "_meta": meta}
+        meta: dict[str, Any] = orjson.loads(versioned[start:])
         if meta.get(PROTOCOL_VERSION_META_KEY) != version or not meta.keys() <= _ENVELOPE:
-            return False
-        validate_client_request(METHOD, version, params)
+            return None
+        validate_client_request(method, version, {**params, "_meta": meta})
     except (ValueError, KeyError, AttributeError, ValidationError):
-        return False
-    # Servers may ask such clients something back, in the midst of a call.
-    return not meta[CLIENT_CAPABILITIES_META_KEY].keys() & _ASKABLE
+        return None
+    return meta
 
 
 def _arguments(raw: bytes) -> dict[str, Any] | None:
@@ -231,6 +274,23 @@ class Framing:
                 content,
                 b"" if structured is None else b'"structuredContent":%b,' % structured,
                 charged_micro,
+                self._stamp,
+            )
+        )
+
+    def listed(
+        self, request_id: bytes, tools: Iterable[bytes], cursor: str | None, hint: CacheHint
+    ) -> bytes:
+        """The response with a page of tools, each as JSON."""
+        following = b"" if cursor is None else b',"nextCursor":%b' % orjson.dumps(cursor)
+        return (
+            b'{"jsonrpc":"2.0","id":%b,"result":{"ttlMs":%d,"cacheScope":%b,"tools":[%b],"resultType":"complete"%b,"_meta":{%b}}'
+            % (
+                request_id,
+                hint.ttl_ms,
+                orjson.dumps(hint.scope),
+                b",".join(tools),
+                following,
                 self._stamp,
             )
         )

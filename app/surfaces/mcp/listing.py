@@ -7,8 +7,9 @@ the registry stands as it does; one that cannot be is left out, and no list fail
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
 from mcp_types import SERVER_INFO_META_KEY, PaginatedRequestParams
@@ -24,16 +25,21 @@ METHOD = "tools/list"
 _log = logging.getLogger(__name__)
 
 
+class Form(NamedTuple):
+    """A definition in the form of 2026-07-28, and the same as JSON."""
+
+    value: dict[str, Any]
+    json: bytes
+
+
 class WireForms:
-    """Definitions in the form of 2026-07-28, by name; they hold for one state of the registry."""
+    """Definitions in their wire form, by name; they hold for one state of the registry."""
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._forms: dict[str, dict[str, Any] | None] = {}
+        self._forms: dict[str, Form | None] = {}
 
-    def of(
-        self, snapshot: Snapshot, name: str, show: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any] | None:
+    def of(self, snapshot: Snapshot, name: str, show: Callable[[], dict[str, Any]]) -> Form | None:
         """The definition of that name as clients get it, or None if it is none."""
         if snapshot is not self._snapshot:
             self._snapshot, self._forms = snapshot, {}
@@ -42,7 +48,7 @@ class WireForms:
         return self._forms[name]
 
 
-def _form(shown: dict[str, Any]) -> dict[str, Any] | None:
+def _form(shown: dict[str, Any]) -> Form | None:
     alone = {"tools": [shown], "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
     try:
         made = serialize_server_result(METHOD, LATEST_MODERN_VERSION, alone)
@@ -51,8 +57,8 @@ def _form(shown: dict[str, Any]) -> dict[str, Any] | None:
             "a tool is not listed: its definition breaks MCP", extra={"tool": shown["name"]}
         )
         return None
-    form: dict[str, Any] = made["tools"][0]
-    return form
+    value: dict[str, Any] = made["tools"][0]
+    return Form(value, orjson.dumps(value))
 
 
 class Listing:

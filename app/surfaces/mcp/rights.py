@@ -1,11 +1,11 @@
-"""What scope a tool needs, for who has to know before the call begins."""
+"""What those before the SDK have to know of the server: rights of tools, their list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mcp.server.lowlevel import Server
 
-from app.kernel.principal import Scope
+from app.kernel.principal import Principal, Scope
 
 
 class RightfulServer(Server[Any]):
@@ -15,5 +15,7 @@ class RightfulServer(Server[Any]):
     """
 
     right_of: Callable[[str], Scope | None] | None = None
+    first_page: Callable[[Principal], tuple[Sequence[bytes], str | None]] | None = None
+    """The first page of a caller's tools, each as JSON, and the cursor of the next."""
     farewell: Callable[[], None] | None = None
     """Ends streams that have no end, when the process is about to stop."""

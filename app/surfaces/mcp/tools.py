@@ -8,11 +8,11 @@ from mcp.server.lowlevel import Server
 from mcp_types import CallToolRequestParams, PaginatedRequestParams
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from app.kernel.principal import Scope
+from app.kernel.principal import Principal, Scope
 from app.registry import Tool
 from app.surfaces.mcp.asking import Asking, capabilities_of
 from app.surfaces.mcp.calls import Call, Context
-from app.surfaces.mcp.listing import Listing, WireForms
+from app.surfaces.mcp.listing import Form, Listing, WireForms
 from app.surfaces.mcp.longtasks import LongTasks, support_of
 from app.surfaces.mcp.names import Names, style_of
 from app.surfaces.mcp.owntools import OwnTools
@@ -40,6 +40,7 @@ class Tools:
         server.get_tool_input_schema = self.input_schema
         if isinstance(server, RightfulServer):
             server.right_of = self.right
+            server.first_page = self.first_page
         page, called = PaginatedRequestParams, CallToolRequestParams
         server.add_request_handler("tools/list", page, guarded(self.list))
         server.middleware.append(Listing(server, guarded(self.list)))
@@ -64,25 +65,33 @@ class Tools:
     async def list(self, context: Context, params: PaginatedRequestParams) -> Result:
         """A page of the caller's tools, own ones first, then by name."""
         principal, style = Call.of(context).principal, style_of(context)
-        # Own tools in the order of their families: their place is their key.
-        listed: list[tuple[str, dict[str, Any] | Tool]] = [
-            (f"0{place:04}", tool) for place, tool in self._own.shown(principal)
-        ]
-        listed += [(f"1{tool.full_name}", tool) for tool in self._ops.tools(principal)]
-        size = self._ops.services.settings.mcp_page_size
-        found, cursor = page_of("tools", listed, params.cursor, size)
-        tools = self._formed(context, found)
+        found, cursor = self._page(principal, params.cursor)
+        if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            tools = [form.value for form in self._forms_of(found)]
+        else:
+            # The SDK forms them itself.
+            tools = [_shown(one) for one in found]
         if style != "dotted":
             tools = [one | {"name": self._names.shown(one["name"], style)} for one in tools]
         result: Result = {"tools": tools, "resultType": "complete"}
         return result if cursor is None else result | {"nextCursor": cursor}
 
-    def _formed(
-        self, context: Context, found: Sequence[dict[str, Any] | Tool]
-    ) -> Sequence[dict[str, Any]]:
-        """Definitions as `Listing` sends them; before 2026-07-28 the SDK forms them itself."""
-        if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            return [_shown(one) for one in found]
+    def first_page(self, principal: Principal) -> tuple[Sequence[bytes], str | None]:
+        """The first page as clients of 2026-07-28 get it, each tool as JSON, and the cursor."""
+        found, cursor = self._page(principal, None)
+        return [form.json for form in self._forms_of(found)], cursor
+
+    def _page(
+        self, principal: Principal, cursor: str | None
+    ) -> tuple[Sequence[dict[str, Any] | Tool], str | None]:
+        # Own tools in the order of their families: their place is their key.
+        listed: list[tuple[str, dict[str, Any] | Tool]] = [
+            (f"0{place:04}", tool) for place, tool in self._own.shown(principal)
+        ]
+        listed += [(f"1{tool.full_name}", tool) for tool in self._ops.tools(principal)]
+        return page_of("tools", listed, cursor, self._ops.services.settings.mcp_page_size)
+
+    def _forms_of(self, found: Sequence[dict[str, Any] | Tool]) -> Sequence[Form]:
         snapshot, of = self._ops.services.registry.snapshot(), self._forms.of
         forms = [of(snapshot, _name_of(one), partial(_shown, one)) for one in found]
         return [form for form in forms if form is not None]

@@ -40,6 +40,7 @@ class Played:
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
     port: int = 0
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -71,7 +72,7 @@ async def read_request(reader: asyncio.StreamReader) -> Seen | None:
 @asynccontextmanager
 async def playing(answer: Answering) -> AsyncIterator[Played]:
     played = Played(answer)
-    writers: set[asyncio.StreamWriter] = set()
+    writers = played.writers
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         played.connections += 1

@@ -201,12 +201,8 @@ async def test_a_kept_connection_that_the_server_closed_is_replaced(
     async with playing(modern(result(DONE))) as server:
         target = server.target()
         await call(target)
-        session = wire.pool._session(allow_private=True)
-        assert session.connector is not None
-        (kept,) = [one for found in session.connector._conns.values() for one, _ in found]
-        # Closed below the client, which does not know of it yet.
-        assert kept.transport is not None
-        kept.transport.close()
+        (kept,) = wire.pool.connections.open
+        kept.close()
         assert (await call(target)).body is not None
         assert len(server.calls) == 2
     assert server.connections == 2

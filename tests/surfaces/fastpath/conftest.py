@@ -58,6 +58,7 @@ class Far:
         headers: list[tuple[str, str]] | None = None,
         drop: str | None = None,
         is_slow: bool = False,
+        query: str = "",
     ) -> httpx2.Response:
         """A request with the headers that its body asks for; `headers` replace or add to them."""
         data = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -76,7 +77,7 @@ class Far:
         sent = [(key, value) for key, value in usual.items() if key not in replaced] + given
         if is_slow:
             sent.append(SLOWLY)
-        return await self.http.post(f"{self.url}/mcp", content=data, headers=sent)
+        return await self.http.post(f"{self.url}/mcp{query}", content=data, headers=sent)
 
     async def wallet(self, who: Person | None = None) -> tuple[int, int]:
         """Captured and held micro-credits, once all charges are written."""
