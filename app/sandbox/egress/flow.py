@@ -1,0 +1,122 @@
+"""Moves bytes both ways between a client and its upstream, and ends it when a cap is reached."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from app.sandbox.egress.budget import Budget, Direction
+from app.sandbox.egress.policies import Policy
+from app.sandbox.egress.upstream import Ends
+from app.sandbox.types import EgressVerdict
+
+CHUNK = 2**16
+# A server that has said all may still be told goodbye by its client.
+_LINGER_S = 1.0
+
+
+class CutError(Exception):
+    """The flow ended otherwise than by its two ends' wish."""
+
+    def __init__(self, verdict: EgressVerdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict: EgressVerdict = verdict
+        self.reason = reason
+
+
+class Flow:
+    """One connection's two directions; `moved` are the bytes that went through so far."""
+
+    def __init__(self, client: Ends, upstream: Ends, policy: Policy, budget: Budget) -> None:
+        self._client, self._upstream = client, upstream
+        self._policy, self._budget = policy, budget
+        self._now = asyncio.get_running_loop().time
+        self._until = self._now() + policy.seconds
+        self._timer: asyncio.Timeout | None = None
+        self.moved: dict[Direction, int] = {"up": 0, "down": 0}
+
+    async def run(self, up: AsyncGenerator[bytes, None], *, is_tunnel: bool) -> None:
+        """Send `up` and bring back what comes, until the upstream has said all.
+
+        In a tunnel the client's end is passed on. Raises CutError, and what `up` raises.
+        """
+        sending = asyncio.create_task(self._send(up, is_tunnel=is_tunnel))
+        receiving = asyncio.create_task(self._receive())
+        tasks = (sending, receiving)
+        try:
+            async with asyncio.timeout(None) as self._timer:
+                self._touch(0.0)
+                await _settle(sending, receiving, _LINGER_S if is_tunnel else 0.0)
+        except TimeoutError:
+            is_over = self._now() >= self._until
+            raise CutError("cut", "seconds" if is_over else "idle") from None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def _send(self, up: AsyncGenerator[bytes, None], *, is_tunnel: bool) -> None:
+        writer = self._upstream.writer
+        try:
+            async with contextlib.aclosing(up):
+                async for data in up:
+                    if not await self._pass("up", data, writer):
+                        # It may have answered before it stopped to listen.
+                        return
+        except (asyncio.IncompleteReadError, OSError):
+            raise CutError("allowed", "client_left") from None
+        if is_tunnel:
+            _end(writer)
+
+    async def _receive(self) -> None:
+        while data := await self._read_upstream():
+            if not await self._pass("down", data, self._client.writer):
+                raise CutError("allowed", "client_left")
+        _end(self._client.writer)
+
+    async def _read_upstream(self) -> bytes:
+        try:
+            return await self._upstream.reader.read(CHUNK)
+        except OSError:
+            raise CutError("failed", "upstream_lost") from None
+
+    async def _pass(self, direction: Direction, data: bytes, to: asyncio.StreamWriter) -> bool:
+        """Write what the caps allow; False if the other side takes no more."""
+        allowed, delay = self._budget.take(direction, len(data))
+        self._touch(delay)
+        if delay:
+            await asyncio.sleep(delay)
+        try:
+            to.write(data[:allowed])
+            await to.drain()
+        except OSError:
+            return False
+        self._touch(0.0)
+        self.moved[direction] += allowed
+        if allowed < len(data):
+            raise CutError("cut", f"bytes_{direction}")
+        return True
+
+    def _touch(self, delay: float) -> None:
+        """Put the end for silence off; the end for length stays."""
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(min(self._until, self._now() + delay + self._policy.idle_s))
+
+
+def _end(writer: asyncio.StreamWriter) -> None:
+    """Pass an end on; a connection that is gone needs none."""
+    with contextlib.suppress(OSError, RuntimeError):
+        writer.write_eof()
+
+
+async def _settle(
+    sending: asyncio.Task[None], receiving: asyncio.Task[None], linger_s: float
+) -> None:
+    """Wait for both to end or for either to fail; for the first only a while after the second."""
+    await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
+    if not receiving.done() and sending.exception() is None:
+        await asyncio.wait([receiving])
+    elif not sending.done() and receiving.exception() is None:
+        await asyncio.wait([sending], timeout=linger_s)
