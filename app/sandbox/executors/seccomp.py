@@ -20,8 +20,9 @@ _X32_BIT = 0x40000000
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 # NEWTIME | NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
 _NAMESPACE_FLAGS = 0x80 | 0x20000 | 0x02000000 | 0x7C000000
-_CLONE_FLAGS = _NAMESPACE_FLAGS & ~0x80  # the low byte of clone's flags is the exit signal
+CLONE_FLAGS = _NAMESPACE_FLAGS & ~0x80  # the low byte of clone's flags is the exit signal
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+FAMILIES, TERMINAL_REQUESTS = (_AF_UNIX, _AF_INET, _AF_INET6), (_TIOCSTI, _TIOCLINUX)
 
 # Same number on every architecture since Linux 5.1.
 _COMMON = {
@@ -76,16 +77,21 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
+def architecture(name: str) -> Architecture:
+    """The table of an architecture by its machine name. Raises IsolationError if there is none."""
+    table = ARCHITECTURES.get(name)
+    if table is None:
+        hint = f"The sandbox supports: {', '.join(ARCHITECTURES)}."
+        raise IsolationError(f"No system-call filter for the architecture {name!r}.", hint)
+    return table
+
+
 def build_filter(machine: str | None = None) -> bytes:
     """The filter for `machine` (default: this one) as the bytes of `struct sock_filter[]`.
 
     Raises IsolationError for an architecture without a table here.
     """
-    name = machine or platform.machine()
-    table = ARCHITECTURES.get(name)
-    if table is None:
-        hint = f"The sandbox supports: {', '.join(ARCHITECTURES)}."
-        raise IsolationError(f"No system-call filter for the architecture {name!r}.", hint)
+    table = architecture(machine or platform.machine())
     return b"".join(_prologue(table) + _denials(table) + _arguments(table) + [_ret(_ALLOW)])
 
 
@@ -109,7 +115,7 @@ def _denials(table: Architecture) -> list[bytes]:
 
 def _arguments(table: Architecture) -> list[bytes]:
     clone = [
-        _op(_LOAD, _ARG0), _op(_JUMP_SET, _CLONE_FLAGS, 0, 1), _errno(_EPERM), _ret(_ALLOW),
+        _op(_LOAD, _ARG0), _op(_JUMP_SET, CLONE_FLAGS, 0, 1), _errno(_EPERM), _ret(_ALLOW),
     ]  # fmt: skip
     terminal = [
         _op(_LOAD, _ARG1), _op(_JUMP_EQ, _TIOCSTI, 1, 0), _op(_JUMP_EQ, _TIOCLINUX, 0, 1),

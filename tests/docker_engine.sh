@@ -1,0 +1,66 @@
+#!/bin/sh
+# Starts a Docker engine for the tests, as root, unless one is there: never a second beside it,
+# which would take the first one's bridge away. It stays up; its pid is in $MARK, as a sign that
+# the tests may restart it. `stop` and `kill` end that engine and no other.
+set -eu
+MARK=/run/uaol-tests-dockerd.pid
+LOG=/var/log/uaol-tests-dockerd.log
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+alive() { [ -r "/proc/$1/status" ] && ! grep -q "^State:[[:space:]]*Z" "/proc/$1/status"; }
+
+answers() { docker version >/dev/null 2>&1; }
+
+runs() {
+  for comm in /proc/[0-9]*/comm; do
+    read -r name 2>/dev/null <"$comm" && [ "$name" = dockerd ] && return 0
+  done
+  return 1
+}
+
+ours() {
+  [ -f "$MARK" ] && read -r pid <"$MARK" &&
+    read -r name 2>/dev/null <"/proc/$pid/comm" && [ "$name" = dockerd ]
+}
+
+until_ready() {
+  tries=0
+  until answers; do
+    tries=$((tries + 1))
+    [ "$tries" -le 300 ] && alive "$1" || return 1
+    sleep 0.1
+  done
+}
+
+launch() {
+  setsid dockerd "$@" </dev/null >>"$LOG" 2>&1 &
+  echo "$!" >"$MARK"
+  until_ready "$!"
+}
+
+start() {
+  answers && return 0
+  if runs; then
+    until_ready 1 && return 0
+    echo "a Docker engine runs but does not answer" && return 1
+  fi
+  command -v dockerd >/dev/null || { echo "there is no dockerd" && return 1; }
+  # without a firewall there can be no bridge, and no sandbox needs one
+  launch || launch --bridge=none --iptables=false --ip6tables=false || {
+    echo "dockerd does not start: see $LOG" && return 1
+  }
+}
+
+end() {
+  ours || { echo "this engine is not the tests' own" && return 1; }
+  kill -"$1" "$pid"
+  while alive "$pid"; do sleep 0.05; done
+  rm -f "$MARK"
+}
+
+case "${1:-start}" in
+  start) start ;;
+  stop) end TERM ;;
+  kill) end KILL ;;
+  ours) ours ;;
+esac
