@@ -11,6 +11,7 @@ from app.sandbox import OutputFile, TaskResult
 _SHOWN_CHARS = 100_000
 _SHOWN_PICTURES = 20
 _HEAD_BYTES = 4096
+_PROLOG, _PROLOG_PARTS = ((b"<?", b"?>"), (b"<!--", b"-->"), (b"<!DOCTYPE", b">")), 4
 # What no text column of PostgreSQL can hold, and what shows it.
 _NUL, _NUL_SHOWN = "\x00", "\u2400"
 
@@ -52,8 +53,16 @@ def picture_type(data: bytes) -> str | None:
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
-    head = data[:_HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return "image/svg+xml" if head.startswith(b"<") and b"<svg" in head else None
+    return "image/svg+xml" if _is_svg(data[:_HEAD_BYTES]) else None
+
+
+def _is_svg(head: bytes) -> bool:
+    """Whether the first element is `svg`, whatever stands before it (XML 1.0, section 2.8)."""
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for start, end in _PROLOG * _PROLOG_PARTS:
+        if head.startswith(start):
+            head = head.partition(end)[2].lstrip()
+    return head[:4] == b"<svg" and head[4:5] in (b" ", b"\n", b"\r", b"\t", b">", b"/")
 
 
 def _file(file: OutputFile) -> dict[str, Any]:
