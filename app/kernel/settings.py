@@ -179,6 +179,37 @@ class Settings(BaseSettings):
     sandbox_daemon_token_file: Path | None = Field(
         None, description="File with the token that sandboxd asks for; needed for `tcp:`."
     )
+    sandbox_k8s_image: str = Field(
+        "", description="Image of the sandbox's pods on Kubernetes; needed for `kubernetes`."
+    )
+    sandbox_k8s_namespace: str = Field(
+        "uaol-sandbox", description="Namespace of these pods, which holds nothing else."
+    )
+    sandbox_k8s_context: str | None = Field(
+        None, description="Context of the kubeconfig, if not its current one."
+    )
+    sandbox_k8s_runtime_class: str | None = Field(
+        None, description="RuntimeClass of these pods, such as `gvisor` or `kata`."
+    )
+    sandbox_k8s_seccomp: str | None = Field(
+        None, description="Seccomp profile on the nodes, below the kubelet's folder of profiles."
+    )
+    sandbox_k8s_user_namespaces: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether each pod has a user namespace of its own; `auto` from Kubernetes 1.33"
+        " on, without a RuntimeClass.",
+    )
+    sandbox_k8s_cpu: float = Field(1.0, gt=0, le=64, description="CPUs of one of these pods.")
+    sandbox_k8s_pod_seconds: int = Field(
+        7200,
+        ge=60,
+        description="Longest life of one of these pods, whatever happens to the server.",
+    )
+    sandbox_k8s_claims: dict[str, str] = Field(
+        default_factory=dict,
+        description="Data volumes on Kubernetes: folder in the sandbox to the name of a"
+        " PersistentVolumeClaim there (JSON object).",
+    )
 
     webhook_allow_private: bool = Field(
         False,
