@@ -1,6 +1,7 @@
 """Sandbox: runs untrusted Python behind real walls, or refuses. It is a leaf and knows no other."""
 
 from app.sandbox.executors import EXECUTORS, make_executors
+from app.sandbox.layers import LayerLimits, Layers, Sources, open_sources
 from app.sandbox.service import Sandbox
 from app.sandbox.types import (
     Capabilities,
@@ -20,6 +21,7 @@ from app.sandbox.types import (
     TaskSpec,
     Usage,
 )
+from app.sandbox.volumes import Volume, Volumes, open_volumes
 
 __all__ = [
     "EXECUTORS",
@@ -29,6 +31,8 @@ __all__ = [
     "Executor",
     "InputFile",
     "IsolationError",
+    "LayerLimits",
+    "Layers",
     "Limits",
     "OutputFile",
     "Printed",
@@ -36,9 +40,14 @@ __all__ = [
     "Sandbox",
     "SandboxStatus",
     "Shown",
+    "Sources",
     "Status",
     "TaskResult",
     "TaskSpec",
     "Usage",
+    "Volume",
+    "Volumes",
     "make_executors",
+    "open_sources",
+    "open_volumes",
 ]

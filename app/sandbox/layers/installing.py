@@ -1,0 +1,141 @@
+"""Unpacks wheels into a draft of a layer: the unpacking in a sandbox, the writing here.
+
+A sandbox without network takes a wheel apart, within limits, and hands back a tar of plain files.
+It is not believed: names, kinds, number and size are checked again as the files are written.
+"""
+
+import asyncio
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.sandbox.layers import unpacking
+from app.sandbox.layers.lock import Wheel
+from app.sandbox.layers.refusals import failed, refused
+from app.sandbox.layers.sizes import LayerLimits
+from app.sandbox.layers.target import Run
+from app.sandbox.types import InputFile, Limits, TaskResult, TaskSpec
+
+LAYERS = "/opt/layers"
+_TASK = "layer"
+_SPARE_BYTES = 64 * 2**20
+_LONGEST_NAME = 500
+
+
+@dataclass
+class Draft:
+    """A layer that is being filled."""
+
+    id: str
+    place: Path
+    files: int = 0
+    size: int = 0
+
+    @property
+    def target(self) -> str:
+        """Where the sandbox will see it."""
+        return f"{LAYERS}/{self.id}"
+
+
+async def install(run: Run, wheel: Wheel, file: Path, draft: Draft, limits: LayerLimits) -> None:
+    """Add one wheel to the draft.
+
+    Raises AppError: SANDBOX_REQUIREMENT_REFUSED for a wheel that is broken or too large,
+    SANDBOX_FAILED where the sandbox gave up; IsolationError; OSError of the disk.
+    """
+    most = min(limits.wheel_bytes, limits.layer_bytes - draft.size)
+    files = limits.files - draft.files
+    order = {"filename": wheel.filename, "layer": draft.target, "most": most, "files": files}
+    code = f"{_source()}\n\nmain(**{json.dumps(order)})\n"
+    spec = TaskSpec(
+        f"{_TASK}-{draft.id}", code, (), (InputFile("package.whl", file),), _limits(most, limits)
+    )
+    tar = _answer(await run(spec), f"{wheel.name} {wheel.version}")
+    await asyncio.to_thread(_spread, tar, draft, most, files)
+
+
+def seal(place: Path) -> tuple[int, int]:
+    """Take the right to write away, below `place` first; the number of files and their bytes."""
+    files = size = 0
+    for folder, _, names in os.walk(place, topdown=False):
+        for name in names:
+            path = Path(folder, name)
+            path.chmod(0o444)
+            files, size = files + 1, size + path.lstat().st_size
+        Path(folder).chmod(0o555)
+    return files, size
+
+
+def _source() -> str:
+    return Path(unpacking.__file__).read_text(encoding="utf-8")
+
+
+def _limits(most: int, limits: LayerLimits) -> Limits:
+    # A tar has a header for each file and is padded.
+    room = most + min(most, limits.files * 1024) + _SPARE_BYTES
+    return Limits(
+        wall_s=limits.build_s,
+        cpu_s=int(limits.build_s),
+        processes=8,
+        memory_bytes=2**30 + 2 * room,
+        output_bytes=room,
+        stdout_bytes=2**16,
+        files=1,
+        tmp_bytes=room,
+    )
+
+
+def _answer(result: TaskResult, label: str) -> bytes:
+    if result.status in ("infra_error", "killed"):
+        raise failed(f"the sandbox gave up on {label}")
+    if result.status in ("timeout", "oom"):
+        raise refused(label, f"unpacking it ended with {result.status}")
+    try:
+        answer = json.loads(result.stdout)
+        why = answer.get("refused")
+    except (ValueError, AttributeError) as error:
+        raise refused(label, f"unpacking it failed: {_last(result.stderr)}") from error
+    if why is not None:
+        raise refused(label, str(why)[:300])
+    if [file.name for file in result.files] != ["layer.tar"]:
+        raise refused(label, "it is too large unpacked")
+    return result.files[0].content
+
+
+def _last(text: str) -> str:
+    return ascii(text.strip().rpartition("\n")[2][:200])
+
+
+def _spread(data: bytes, draft: Draft, most: int, files: int) -> None:
+    for name, content in _plain_files(data):
+        most, files = most - len(content), files - 1
+        if most < 0 or files < 0:
+            raise failed("the sandbox gave back more than it was allowed")
+        path = draft.place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Two packages with the same file: the first stays, in the order of names.
+        if not path.exists():
+            path.write_bytes(content)
+            draft.files, draft.size = draft.files + 1, draft.size + len(content)
+
+
+def _plain_files(data: bytes) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for entry in tar:
+                file = tar.extractfile(entry) if entry.type == tarfile.REGTYPE else None
+                if file is None or not _is_plain(entry.name):
+                    raise failed("the sandbox gave back something that is not a plain file")
+                yield entry.name, file.read()
+    except (tarfile.TarError, ValueError, UnicodeError) as error:
+        raise failed("what the sandbox gave back cannot be read") from error
+
+
+def _is_plain(name: str) -> bool:
+    parts = name.split("/")
+    is_short = name.isprintable() and len(name.encode()) <= _LONGEST_NAME and "\\" not in name
+    return is_short and not any(part in ("", ".", "..") for part in parts)
