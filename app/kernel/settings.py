@@ -142,6 +142,23 @@ class Settings(BaseSettings):
     )
     sandbox_wall_seconds: float = Field(60.0, description="Longest wall time of sandboxed code.")
     sandbox_memory: int = Field(2 * 2**30, description="Memory of sandboxed code in bytes.")
+    sandbox_wheelhouse: Path | None = Field(
+        None, description="Folder of wheels from which required packages may be installed."
+    )
+    sandbox_index: SecretStr | None = Field(
+        None,
+        description="Package index (its `simple` page) from which wheels may be fetched; without"
+        " it nothing is.",
+    )
+    sandbox_layers: int = Field(50, ge=1, description="Sets of installed packages that are kept.")
+    sandbox_layer_bytes: int = Field(
+        2**30, ge=2**20, description="Largest set of installed packages, in bytes."
+    )
+    sandbox_volumes: str | None = Field(
+        None,
+        description="Data sets that sandboxed code finds in /data, read-only: a folder of folders,"
+        " or JSON of names to paths.",
+    )
     sandbox_pool_least: int = Field(
         1, ge=0, le=100, description="Sandboxes of each kind that wait for a task at all times."
     )
