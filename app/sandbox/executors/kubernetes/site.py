@@ -1,0 +1,115 @@
+"""Where on a cluster the sandboxes live, and which of them are this process's."""
+
+import hashlib
+import os
+import platform
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from app.sandbox.types import IsolationError
+
+MANAGER = "app.kubernetes.io/managed-by"
+COMPONENT = "app.kubernetes.io/component"
+INSTANCE = "uaol-instance"
+OWNED = {MANAGER: "uaol", COMPONENT: "sandbox"}
+CONTAINER = "sandbox"
+
+
+@dataclass(frozen=True)
+class Site:
+    """The operator's choices; see the settings `UAOL_SANDBOX_K8S_*`.
+
+    `seccomp` is a profile's path on the nodes, below the kubelet's seccomp folder. `claims` maps
+    folders that sandboxes see, read-only, to PersistentVolumeClaims of the namespace. A pod lives
+    `pod_s` seconds at most, whatever happens to its server.
+    """
+
+    image: str = ""
+    namespace: str = "uaol-sandbox"
+    context: str | None = None
+    runtime_class: str | None = None
+    seccomp: str | None = None
+    user_namespaces: Literal["auto", "on", "off"] = "auto"
+    cpu: float = 1.0
+    pod_s: int = 7200
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises IsolationError where a setting without which nothing works is missing."""
+        if not self.image:
+            hint = "Set UAOL_SANDBOX_K8S_IMAGE to an image built from sandbox/Dockerfile."
+            raise IsolationError("No image is named for the sandboxes on Kubernetes.", hint)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """This process's mark on what it makes: its machine, its id and when it began.
+
+    The machine is host name, boot and pid namespace together, so that "is that process alive?"
+    is only asked where the answer means something.
+    """
+
+    machine: str
+    pid: int
+    began: int
+
+    @property
+    def label(self) -> str:
+        """The label's value, at most 63 characters."""
+        return f"{self.machine}-{self.pid}-{self.began}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """All labels of this process's Jobs and pods."""
+        return {**OWNED, INSTANCE: self.label}
+
+    @property
+    def selector(self) -> str:
+        """The label selector for these."""
+        return ",".join(f"{name}={value}" for name, value in self.labels.items())
+
+    def is_orphan(self, label: str) -> bool:
+        """Whether `label` marks a process of this machine that has ended."""
+        machine, _, rest = label.partition("-")
+        pid, _, began = rest.partition("-")
+        if machine != self.machine or not (pid.isdigit() and began.isdigit()):
+            return False
+        return _began(int(pid)) != int(began)
+
+
+def this_instance() -> Instance:
+    """The mark of the process that asks."""
+    parts = (platform.node(), _text("/proc/sys/kernel/random/boot_id"), _pid_namespace())
+    machine = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return Instance(machine, os.getpid(), _began(os.getpid()) or 0)
+
+
+def new_name() -> str:
+    """A fresh name for a Job; a name that is taken all the same is answered with 409."""
+    return f"uaol-{secrets.token_hex(6)}"
+
+
+def _began(pid: int) -> int | None:
+    """When a process began, in clock ticks since the boot; None if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
