@@ -23,6 +23,14 @@ from app.sandbox.types import (
 logger = logging.getLogger(__name__)
 
 
+class Closing(Protocol):
+    """What several executors share."""
+
+    async def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
 @runtime_checkable
 class Warming(Protocol):
     """An executor that can keep workers waiting."""
@@ -41,9 +49,16 @@ class _Chosen:
 class Sandbox:
     """Runs tasks on the first executor whose self-test passes; never on anything weaker."""
 
-    def __init__(self, executors: Sequence[Executor], limits: Limits | None = None) -> None:
-        """`limits` is the ceiling for every task and the default of `new_limits`."""
-        self._executors = tuple(executors)
+    def __init__(
+        self,
+        executors: Sequence[Executor],
+        limits: Limits | None = None,
+        belongings: Sequence[Closing] = (),
+    ) -> None:
+        """`limits` is the ceiling for every task and the default of `new_limits`; `belongings`
+        are closed with it.
+        """
+        self._executors, self._belongings = tuple(executors), tuple(belongings)
         self._limits = limits or Limits()
         self._chosen: _Chosen | None = None
         self._status = SandboxStatus(False, reason="The sandbox has not been started.")
@@ -119,6 +134,7 @@ class Sandbox:
         self._chosen = None
         self._status = SandboxStatus(False, reason="The sandbox has been closed.")
         await asyncio.gather(*(executor.close() for executor in self._executors))
+        await asyncio.gather(*(one.close() for one in self._belongings))
 
     async def _examine(self, executor: Executor) -> SandboxStatus:
         try:
