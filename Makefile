@@ -9,7 +9,7 @@ BENCH_STAMP := .venv-bench/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test faults check bench-install bench-gateway-install constraints clean
+.PHONY: help install demo up test faults check bench-install bench-gateway-install bench-sandbox-install constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -69,6 +69,8 @@ bench-install: $(BENCH_STAMP) ## install the benches' peers into .venv-bench
 	@touch $@
 
 bench-gateway-install: .venv-bench-fastmcp/.installed .venv-bench-contextforge/.installed ## install the gateway's peers
+
+bench-sandbox-install: .venv-bench-llmsandbox/.installed ## install the sandbox's peer
 
 constraints: $(DEV_STAMP) ## write constraints.txt anew from what is installed
 	$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable --exclude uaol \
