@@ -188,21 +188,10 @@ class Settings(BaseSettings):
     sandbox_docker_socket: str = Field(
         "", description="Path of the Docker engine's socket, if not the usual one."
     )
-    sandbox_wheelhouse: Path | None = Field(
-        None, description="Folder of wheels for packages that sandboxed code asks for."
-    )
-    sandbox_index: SecretStr | None = Field(
-        None, description="Index (`simple` page) for such packages; its URL may hold a secret."
-    )
-    sandbox_volumes: str | None = Field(
-        None,
-        description="Data sets that sandboxed code reads at `/data/<name>`: a folder of folders, or"
-        " a JSON object of name to path.",
-    )
     sandbox_egress: Path | None = Field(
         None,
-        description="YAML file of egress policies beside `bio`, the public bio databases; null takes"
-        " one away.",
+        description="YAML file of egress policies beside `bio`, the public bio databases; null"
+        " takes one away.",
     )
     sandbox_daemon: str | None = Field(
         None,
