@@ -1,6 +1,6 @@
 """What the doors stand on: every module's facade, made once by the wiring and handed in whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.agents import Templates
@@ -14,7 +14,7 @@ from app.kernel.wakeups import Wakeups
 from app.orchestration import Intake, JobLimits, Jobs, Webhooks, Worker
 from app.proxy import ToolProxy
 from app.registry import Registry
-from app.sandbox import Sandbox
+from app.sandbox import Sandbox, Volumes
 from app.storage import Storage
 from app.surfaces.safe import Safe
 
@@ -40,6 +40,7 @@ class Services:
     limits: JobLimits | None = None
     webhooks: Webhooks | None = None
     safe: Safe | None = None
+    volumes: Volumes = field(default_factory=Volumes)
 
     def limit_names(self, user_id: UUID, tool: str | None, key: str | None) -> tuple[str, ...]:
         """The limits a job of that tool and key counts against."""

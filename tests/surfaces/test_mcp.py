@@ -339,7 +339,7 @@ async def test_resources(url: str, world: World, era: Era) -> None:
         trace = json.loads((await client.read_resource(f"{base}/trace")).contents[0].text)
         assert trace[-1]["kind"] == "job.succeeded"
         templates = (await client.list_resource_templates()).resource_templates
-        assert len(templates) == 7
+        assert len(templates) == 8
         for missing in (
             f"{base}/files/none",
             f"{base}/x",

@@ -1,4 +1,4 @@
-"""Jobs' files, reports and traces as MCP resources, each user's own."""
+"""Jobs' files, reports and traces as MCP resources, each user's own; and everybody's data sets."""
 
 import base64
 from typing import Any
@@ -16,6 +16,9 @@ from app.storage import StoredFile
 from app.surfaces.mcp.apps import Apps
 from app.surfaces.mcp.apps.views import LISTED, TEMPLATE
 from app.surfaces.mcp.calls import Call, Context
+from app.surfaces.mcp.datasets import BASE as DATA_SETS
+from app.surfaces.mcp.datasets import TEMPLATE as DATA_SET
+from app.surfaces.mcp.datasets import DataSets
 from app.surfaces.mcp.longtasks import outcome
 from app.surfaces.mcp.pages import page_of
 from app.surfaces.mcp.results import Result, guarded
@@ -65,6 +68,7 @@ TEMPLATES = [
         "mimeType": "application/json",
     },
     TEMPLATE,
+    DATA_SET,
 ]
 
 
@@ -74,6 +78,7 @@ class Resources:
     def __init__(self, operations: Operations, apps: Apps) -> None:
         self._ops = operations
         self._apps = apps
+        self._data_sets = DataSets(operations.services.volumes)
 
     def register(self, server: Server[Any]) -> None:
         """Serve the methods."""
@@ -108,10 +113,14 @@ class Resources:
         return {"contents": [contents], "resultType": "complete"}
 
     async def page(self, call: Call, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """The resources of a page of jobs, newest first, and the cursor of the next page."""
-        call.principal.require(Scope.FILES)
+        """The resources of a page of jobs, newest first, and the cursor of the next page.
+
+        Data sets come first, and need no scope.
+        """
+        if not self._may_see_jobs(call):
+            return self._data_sets.entries(), None
         jobs = await self._ops.jobs(call.principal, _JOBS_PER_PAGE, _cursor(cursor))
-        shown: list[dict[str, Any]] = [LISTED] if cursor is None else []
+        shown = [LISTED, *self._data_sets.entries()] if cursor is None else []
         for job in jobs.jobs:
             base = f"uaol://jobs/{job.job_id}"
             title = job.template or job.kind
@@ -125,8 +134,13 @@ class Resources:
         """The contents of one resource; `not_found` for anything that is not the caller's."""
         if uri == _SCHEMA_URI:
             return _text(uri, "application/json", orjson.dumps(definition_schema()).decode())
+        if uri.startswith(DATA_SETS):
+            return await self._data_set(uri)
         if uri.startswith("ui://"):
             return await self._apps.read(call, uri)
+        return await self._of_job(call, uri)
+
+    async def _of_job(self, call: Call, uri: str) -> dict[str, Any]:
         job_id, parts = _parse(uri)
         match parts:
             case []:
@@ -141,6 +155,21 @@ class Resources:
                 return await self._steps(call, uri, job_id)
             case _:
                 raise _missing(uri)
+
+    def _may_see_jobs(self, call: Call) -> bool:
+        try:
+            call.principal.require(Scope.FILES)
+        except AppError:
+            if not self._data_sets.names():
+                raise
+            return False
+        return True
+
+    async def _data_set(self, uri: str) -> dict[str, Any]:
+        text = await self._data_sets.read(uri)
+        if text is None:
+            raise _missing(uri)
+        return _text(uri, "application/json", text)
 
     async def _job(self, call: Call, uri: str, job_id: UUID) -> dict[str, Any]:
         shown = await outcome(self._ops, call, await self._ops.job(call.principal, job_id))

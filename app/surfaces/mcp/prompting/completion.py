@@ -58,6 +58,8 @@ class Completions:
             raise _unknown("There is no such resource template.")
         if f"{{{variable}}}" not in uri:
             raise _unknown(f"The template has no variable {variable[:100]!r}.")
+        if variable == "volume":
+            return [volume.name for volume in self._ops.services.volumes.all()]
         if variable == "job_id":
             page = await self._ops.jobs(call.principal, _JOBS, None)
             return [str(job.job_id) for job in page.jobs]
