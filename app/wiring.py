@@ -49,7 +49,7 @@ from app.orchestration import (
 )
 from app.proxy import Follower, OnListed, ToolProxy, sandbox_tool
 from app.registry import Registry, ServerConfig, ToolDefinition, load_config, make_registry
-from app.sandbox import Limits, Sandbox, make_executors
+from app.sandbox import Limits, Sandbox, make_executors, open_volumes
 from app.storage import LocalBlobs, Storage
 from app.surfaces.context import Access
 from app.surfaces.safe import finder, open_safe
@@ -234,6 +234,7 @@ def build(
         limits=JobLimits(wakeups),
         webhooks=webhooks,
         safe=safe,
+        volumes=open_volumes(settings.sandbox_volumes, [settings.home]),
     )
     return replace(services, worker=_worker(services, lifecycle)) if has_worker else services
 
