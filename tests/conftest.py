@@ -17,6 +17,8 @@ from app.kernel.embedded import EmbeddedHub, Hub, bootstrap
 from app.kernel.migrate import upgrade
 from tests.books import off_books
 
+pytest_plugins = ["tests.sandbox.kubernetes.option"]
+
 IS_STRICT = os.environ.get("UAOL_TEST_STRICT") == "1"
 
 

@@ -5,6 +5,6 @@ It is never chosen by `auto`, only by name. What the cluster must provide is app
 """
 
 from app.sandbox.executors.kubernetes.backend import KubernetesBackend
-from app.sandbox.executors.kubernetes.site import Site
+from app.sandbox.executors.kubernetes.site import Site, site_of
 
-__all__ = ["KubernetesBackend", "Site"]
+__all__ = ["KubernetesBackend", "Site", "site_of"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from app.kernel.settings import Settings
 from app.sandbox.types import IsolationError
 
 MANAGER = "app.kubernetes.io/managed-by"
@@ -42,6 +43,21 @@ class Site:
         if not self.image:
             hint = "Set UAOL_SANDBOX_K8S_IMAGE to an image built from sandbox/Dockerfile."
             raise IsolationError("No image is named for the sandboxes on Kubernetes.", hint)
+
+
+def site_of(settings: Settings) -> Site:
+    """The site that the settings `UAOL_SANDBOX_K8S_*` describe."""
+    return Site(
+        image=settings.sandbox_k8s_image,
+        namespace=settings.sandbox_k8s_namespace,
+        context=settings.sandbox_k8s_context,
+        runtime_class=settings.sandbox_k8s_runtime_class,
+        seccomp=settings.sandbox_k8s_seccomp,
+        user_namespaces=settings.sandbox_k8s_user_namespaces,
+        cpu=settings.sandbox_k8s_cpu,
+        pod_s=settings.sandbox_k8s_pod_seconds,
+        claims=settings.sandbox_k8s_claims,
+    )
 
 
 @dataclass(frozen=True)
