@@ -45,7 +45,8 @@ def _here(url: str, platform: Platform) -> str:
 
 
 def test_there_is_a_page_for_each_client() -> None:
-    assert {path.stem for path in howto.FOLDER.glob("*.md")} == set(howto.PAGES)
+    pages = {path.stem for path in howto.FOLDER.glob("*.md")}
+    assert pages - {"kubernetes"} == set(howto.PAGES), "kubernetes is no client of MCP"
 
 
 @pytest.mark.parametrize("page", howto.PAGES)
