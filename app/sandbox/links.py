@@ -40,11 +40,15 @@ class Room:
 
 @dataclass(frozen=True)
 class Fate:
-    """What the outside saw of a sandbox that has ended; `complaint` is its launcher's own."""
+    """What the outside saw of a sandbox that has ended; `complaint` is its launcher's own.
+
+    `outage` says what of ours broke down under it, if that was its end: no fault of the task's.
+    """
 
     is_oom: bool = False
     usage: Usage = field(default_factory=Usage)
     complaint: str = ""
+    outage: str = ""
 
 
 class Link(Protocol):
