@@ -51,6 +51,9 @@ def _root(cache: Path, mirror: str, progress: Progress) -> Path:
     root = cache / f"root-{base_key()}"
     if root.is_dir():
         return root
+    # we hold the lock, so whoever began these has died
+    for left in cache.glob("draft-*"):
+        _discard(left)
     draft = Path(tempfile.mkdtemp(prefix="draft-", dir=cache))
     try:
         draft.chmod(0o755)

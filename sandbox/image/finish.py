@@ -27,8 +27,9 @@ ETC = {
 LIB = {"python3", "python3.11", "locale", "ssl", "os-release"}
 SHARE = {"ca-certificates", "doc", "zoneinfo"}
 TOOLS = (
-    "perl*", "apt*", "dpkg*", "deb*", "update-*", "pod*", "su", "passwd", "ch[af]*", "chsh",
-    "gpasswd", "newgrp", "mount", "umount", "nsenter", "unshare", "setpriv", "setarch", "expiry",
+    "perl*", "apt*", "dpkg*", "deb*", "update-*", "pod*", "su", "sg", "passwd", "ch[af]*", "chsh",
+    "login", "wall", "gpasswd", "newgrp", "mount", "umount", "nsenter", "unshare", "setpriv",
+    "setarch", "expiry",
 )  # fmt: skip
 USERS = "nobody:x:65534:65534:nobody:/task:/usr/sbin/nologin\n"
 GROUPS = "nogroup:x:65534:\n"

@@ -11,7 +11,6 @@ from typing import IO
 
 from sandbox.image.recipe import (
     CONTENT_LABEL,
-    HOSTS,
     IMAGE_LABEL,
     INTERPRETER,
     PREPARE,
@@ -48,7 +47,6 @@ def add_tools() -> None:
     with tempfile.TemporaryFile() as context:
         with tarfile.open(fileobj=context, mode="w") as tar:
             _add(tar, "Dockerfile", _recipe().encode())
-            _add(tar, "hosts", HOSTS.read_bytes())
             for path in (*tools(), PREPARE):
                 _add(tar, f"tools/{path.name}", path.read_bytes())
         context.seek(0)
@@ -61,7 +59,6 @@ def _recipe() -> str:
     layer = _docker(["image", "inspect", "--format", "{{index .RootFS.Layers 0}}", base]).strip()
     return (
         f"FROM {base}\n"
-        "COPY hosts /etc/hosts\n"
         "COPY tools /opt/uaol\n"
         f'RUN ["{INTERPRETER}", "-I", "/opt/uaol/{PREPARE.name}"]\n'
         f'LABEL {IMAGE_LABEL}="{image_key()}" {CONTENT_LABEL}="{layer}"\n'

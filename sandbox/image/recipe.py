@@ -7,11 +7,13 @@ run inside, take a second. Each is named by a hash over everything that it is ma
 import hashlib
 import platform
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 SUITE = "bookworm"
 PYTHON = "3.11"
-PACKAGES = ("ca-certificates", "libgomp1", "python3")
+# Docker leaves /etc/hosts empty where it makes no network: myhostname knows `localhost` without
+PACKAGES = ("ca-certificates", "libgomp1", "libnss-myhostname", "python3")
 INTERPRETER = f"/usr/bin/python{PYTHON}"
 SITE = f"usr/local/lib/python{PYTHON}/dist-packages"
 IMAGE_LABEL, CONTENT_LABEL = "uaol.sandbox.image", "uaol.sandbox.content"
@@ -20,7 +22,7 @@ _KEY_LENGTH = 16
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
-FINISH, PREPARE, HOSTS = HERE / "finish.py", HERE / "prepare.py", HERE / "hosts"
+FINISH, PREPARE = HERE / "finish.py", HERE / "prepare.py"
 _BASE_STEPS = (HERE / "root.py", FINISH, REQUIREMENTS)
 
 
@@ -29,21 +31,23 @@ def tools() -> list[Path]:
     return sorted(path for path in HERE.parent.glob("*.py") if path.name != "__init__.py")
 
 
+@cache
 def tools_key() -> str:
     """A hash over these programs: an image made for others does not fit this server."""
     return _hash(f"{path.name}\0{path.read_text(encoding='utf-8')}" for path in tools())
 
 
+@cache
 def base_key() -> str:
     """A hash over the inputs of the base."""
     steps = [path.read_text(encoding="utf-8") for path in _BASE_STEPS]
     return _hash([SUITE, PYTHON, *PACKAGES, platform.machine(), *steps])
 
 
+@cache
 def image_key() -> str:
     """A hash over all inputs of the image."""
-    last = (PREPARE, HOSTS)
-    return _hash([base_key(), tools_key(), *(path.read_text(encoding="utf-8") for path in last)])
+    return _hash([base_key(), tools_key(), PREPARE.read_text(encoding="utf-8")])
 
 
 def base_name() -> str:

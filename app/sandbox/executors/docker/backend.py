@@ -187,7 +187,7 @@ class DockerBackend:
             self._place = None  # removed while we ran: the next launch looks again
             raise IsolationError("The sandbox image was removed.", BUILD_HINT) from error
         try:
-            attachment = await attach(engine.socket, container)
+            attachment = await attach(engine.path, container)
             link = DockerLink(engine, container, attachment, self._lose)
         except OSError:
             await self._discard(engine, container)

@@ -7,6 +7,7 @@ once; so starts have threads of their own and ending one never waits for them.
 import asyncio
 import logging
 import os
+import socket
 import stat
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -70,9 +71,9 @@ def check_socket(path: str) -> None:
 class Engine:
     """One engine's API. Every method raises EngineGoneError, or OSError with the engine's words."""
 
-    def __init__(self, socket: str) -> None:
-        """Nothing is opened before the first call."""
-        self.socket = socket
+    def __init__(self, path: str) -> None:
+        """`path` is its socket's. Nothing is opened before the first call."""
+        self.path = path
         self._client: APIClient | None = None
         self._starts = ThreadPoolExecutor(_STARTS, "docker-start")
         self._others = ThreadPoolExecutor(_OTHERS, "docker")
@@ -99,12 +100,6 @@ class Engine:
     async def inspect(self, container: str) -> Mapping[str, Any]:
         """Its configuration and state. Raises MissingError."""
         return await self._call(lambda api: dict(api.inspect_container(container)))
-
-    async def stats(self, container: str) -> Mapping[str, Any]:
-        """Its cgroup's figures at this moment; empty once it has stopped. Raises MissingError."""
-        return await self._call(
-            lambda api: dict(api.stats(container, stream=False, one_shot=True) or {})
-        )
 
     async def archive(self, container: str, path: str, limit: int) -> bytes:
         """A path of a container that does not run, as a tar. Raises MissingError."""
@@ -147,18 +142,25 @@ class Engine:
         from requests.exceptions import RequestException
 
         try:
+            _knock(self.path)
             return action(self._connected())
         except APIError as error:
             raise _translated(int(error.status_code or 0), str(error.explanation)) from error
         except (DockerException, RequestException, OSError) as error:
-            raise EngineGoneError(f"the Docker engine at {self.socket} does not answer") from error
+            raise EngineGoneError(f"the Docker engine at {self.path} does not answer") from error
 
     def _connected(self) -> "APIClient":
         from docker import APIClient
 
         if self._client is None:
-            self._client = APIClient(f"unix://{self.socket}", version="auto", timeout=_TIMEOUT_S)
+            self._client = APIClient(f"unix://{self.path}", version="auto", timeout=_TIMEOUT_S)
         return self._client
+
+
+def _knock(path: str) -> None:
+    """Raises OSError if nobody serves the socket; the SDK would leave its own one open then."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
 
 
 def _translated(status: int, told: str) -> Exception:

@@ -1,17 +1,19 @@
 """One running container as a link: its wire, and its certain end with what the engine saw of it."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from app.sandbox.executors.docker.attach import Attachment
-from app.sandbox.executors.docker.engine import Engine, EngineGoneError
+from app.sandbox.executors.docker.engine import Engine, EngineGoneError, MissingError
+from app.sandbox.executors.usage import tree_usage
 from app.sandbox.links import Fate
 from app.sandbox.types import Usage
 
 _LOOK_SECONDS = 2.0
-_NANO = 1e-9
+_KILLED = 128 + 9
 
 
 class DockerLink:
@@ -43,39 +45,40 @@ class DockerLink:
             await self._engine.remove(self.container)
         except OSError as error:
             self._lose(self.container)
-            fate = Fate(fate.is_oom, fate.usage, fate.complaint or str(error))
+            fate = replace(fate, outage=fate.outage or str(error))
         finally:
             self._attachment.close()
-        return fate
+        return replace(fate, complaint=self._attachment.complaint)
 
     async def _look(self) -> Fate:
         """What only a container that is still there can tell."""
-        complaint = ""
-        state: Mapping[str, Any] = {}
-        stats: Mapping[str, Any] = {}
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
-                told, stats = await asyncio.gather(
-                    self._engine.inspect(self.container), self._stats()
-                )
-                state = told["State"]
+                state = (await self._engine.inspect(self.container))["State"]
         except EngineGoneError as error:
-            complaint = str(error)
+            return Fate(outage=str(error))
+        except MissingError:
+            return Fate(outage="the container was removed from outside")
         except (TimeoutError, OSError):
-            pass  # removed by somebody else, or the engine is slow: nothing is known then
-        complaint = complaint or self._attachment.complaint or str(state.get("Error") or "")
-        return Fate(bool(state.get("OOMKilled")), usage(stats), complaint)
+            return Fate()
+        if state.get("OOMKilled"):
+            return Fate(is_oom=True, usage=await self._used(state))
+        # no signal from inside ends the first process of a pid namespace
+        is_killed = not state.get("Running") and state.get("ExitCode") == _KILLED
+        outage = "the container was killed from outside" if is_killed else ""
+        return Fate(usage=await self._used(state), outage=outage)
 
-    async def _stats(self) -> Mapping[str, Any]:
-        with contextlib.suppress(OSError):
-            return await self._engine.stats(self.container)
-        return {}
+    async def _used(self, state: Mapping[str, Any]) -> Usage:
+        return await asyncio.to_thread(_usage, self.container, int(state.get("Pid") or 0))
 
 
-def usage(stats: Mapping[str, Any]) -> Usage:
-    """CPU time and peak memory of the whole container; zero for what the engine does not say."""
-    memory = stats.get("memory_stats") or {}
-    cpu = (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
-    # cgroup v2 has no peak here
-    peak = memory.get("max_usage") or memory.get("usage") or 0
-    return Usage(cpu_s=int(cpu.get("total_usage") or 0) * _NANO, peak_memory_bytes=int(peak))
+def _usage(container: str, pid: int) -> Usage:
+    """What the container's processes have used, if they can be seen from here.
+
+    Not the engine's own figures: asking for those takes up to a second.
+    """
+    try:
+        is_ours = container in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii")
+    except OSError:
+        is_ours = False
+    return tree_usage(pid, 0.0) if is_ours else Usage()

@@ -24,8 +24,6 @@ _MIB = 2**20
 _SHM_BYTES = 16 * _MIB
 # the runner with what it imported before user code came
 _RUNNER_BYTES = 160 * _MIB
-# the runner and its relay
-_RUNNER_PROCESSES = 2
 _INODES = 16_384
 _OPEN_FILES = 4096
 _MASKED = (
@@ -81,7 +79,8 @@ class Maker:
             # the same number twice: no swap
             "Memory": memory, "MemorySwap": memory,
             "NanoCpus": int(self.cpus * 1e9),
-            "PidsLimit": limits.processes + _RUNNER_PROCESSES,
+            # the runner is one of them, and so is its relay
+            "PidsLimit": limits.processes + 1 + (room.egress is not None),
             "Ulimits": _ulimits(room),
             "Tmpfs": _tmpfs(limits, room.work_bytes),
             "Mounts": _mounts(room),

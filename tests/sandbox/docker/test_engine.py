@@ -1,0 +1,181 @@
+"""An engine that is not there, goes away, comes back, or has lost what we need."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.sandbox.executors.docker import DockerBackend, docker_backend
+from app.sandbox.executors.docker.link import DockerLink
+from app.sandbox.executors.docker.orphans import PROCESS_LABEL, process_id
+from app.sandbox.types import IsolationError
+from sandbox.image import base_name
+from tests.conftest import cannot_run
+from tests.sandbox.docker.conftest import ROOM, Forwarder
+from tests.sandbox.docker.engine import (
+    containers,
+    control,
+    docker,
+    is_ours,
+    need_docker,
+    until,
+    using_engine,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+def ours() -> set[str]:
+    return containers(f"{PROCESS_LABEL}={process_id()}")
+
+
+async def test_the_sdk_is_not_loaded_for_nothing() -> None:
+    code = (
+        "import sys; from app.sandbox.executors.docker import docker_backend; docker_backend();"
+        "sys.exit('docker' in sys.modules or 'requests' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_no_engine_is_told_with_what_to_do(tmp_path: Path) -> None:
+    backend = docker_backend(socket=str(tmp_path / "absent.sock"))
+    with pytest.raises(IsolationError, match="no Docker engine") as caught:
+        await backend.capabilities()
+    assert "Start Docker" in caught.value.hint
+
+
+async def test_a_socket_that_nobody_serves_is_told(tmp_path: Path) -> None:
+    server = await asyncio.start_unix_server(lambda *_: None, tmp_path / "docker.sock")
+    server.close()
+    backend = docker_backend(socket=str(tmp_path / "docker.sock"))
+    with pytest.raises(IsolationError, match="does not answer"):
+        await backend.capabilities()
+
+
+async def test_a_missing_image_is_told_with_what_to_do(engine: None) -> None:
+    backend = docker_backend(image="uaol-sandbox:absent")
+    with pytest.raises(IsolationError, match=r"uaol-sandbox:absent is not there") as caught:
+        await backend.launch(ROOM)
+    assert "python -m sandbox.image" in caught.value.hint
+    assert "sandbox/Dockerfile" in caught.value.hint
+
+
+async def test_an_image_that_is_none_of_ours_is_refused(engine: None) -> None:
+    before = containers()
+    with pytest.raises(IsolationError, match="not a sandbox image"):
+        await docker_backend(image=base_name()).capabilities()
+    assert containers() <= before
+
+
+async def test_an_unknown_runtime_is_refused(engine: None) -> None:
+    with pytest.raises(IsolationError, match="no runtime named 'absent'") as caught:
+        await docker_backend(runtime="absent").capabilities()
+    assert "runc" in caught.value.hint
+
+
+async def test_it_says_what_it_is(backend: DockerBackend) -> None:
+    told = await backend.capabilities()
+    assert (told.executor, told.level, told.python) == ("docker", "container", "3.11.2")
+    assert {"numpy", "pandas", "biopython", "matplotlib", "plotly"} <= set(told.distributions)
+    assert told.image.startswith("sha256:")
+    assert "total memory" not in told.best_effort
+    head = await backend.head()
+    assert head["prefix"] == "/usr"
+    assert head["tools"] == "/opt/uaol"
+
+
+async def test_kill_removes_and_may_be_asked_for_twice(backend: DockerBackend) -> None:
+    link = await backend.launch(ROOM)
+    assert link.container in ours()
+    first, second = await asyncio.gather(link.kill(), link.kill())
+    assert first == second == await link.kill()
+    assert (first.is_oom, first.complaint, first.outage) == (False, "", "")
+    assert first.usage.cpu_s > 0
+    assert first.usage.peak_memory_bytes > 2**20
+    assert link.container not in ours()
+    assert await link.reader.read() == b""
+    with pytest.raises(OSError, match="gone"):
+        await link.send(b"x")
+
+
+async def test_one_killed_from_outside_is_not_the_tasks_fault(link: DockerLink) -> None:
+    docker("kill", link.container)
+    assert await link.reader.read() == b""
+    fate = await link.kill()
+    assert (fate.is_oom, fate.complaint) == (False, "")
+    assert fate.outage == "the container was killed from outside"
+    assert link.container not in ours()
+
+
+async def test_one_removed_from_outside_is_not_the_tasks_fault(link: DockerLink) -> None:
+    docker("rm", "--force", link.container)
+    assert await link.reader.read() == b""
+    assert (await link.kill()).outage == "the container was removed from outside"
+
+
+async def test_a_launch_that_is_given_up_leaves_nothing(backend: DockerBackend) -> None:
+    await backend.capabilities()
+    for moment in range(0, 200, 20):
+        starting = asyncio.ensure_future(backend.launch(ROOM))
+        await asyncio.wait([starting], timeout=moment / 1000)
+        starting.cancel()
+        try:
+            await (await starting).kill()
+        except asyncio.CancelledError:
+            continue
+    await until(lambda: ours() == set())
+
+
+async def test_the_server_hangs_up_and_the_sandbox_ends(link: DockerLink) -> None:
+    """As when the server is killed: its end of the wire closes, and with it the runner's."""
+    link._attachment.close()
+    await until(lambda: _state(link) == "exited")
+
+
+async def test_an_engine_out_of_reach_is_a_complaint_and_all_is_cleared_later(
+    forwarder: Forwarder,
+) -> None:
+    backend = docker_backend(socket=str(forwarder.path))
+    link = await backend.launch(ROOM)
+    await forwarder.cut()
+    assert await link.reader.read() == b""
+    fate = await link.kill()
+    assert "does not answer" in fate.outage
+    with pytest.raises(OSError, match="does not answer"):
+        await backend.launch(ROOM)
+    assert link.container in ours()
+    await forwarder.start()
+    await until(lambda: link.container not in ours())
+    again = await backend.launch(ROOM)
+    await again.kill()
+    await backend.close()
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_an_engine_that_restarts_leaves_nothing_and_is_used_again(how: str) -> None:
+    need_docker()
+    if not is_ours():
+        cannot_run("this engine was not started by the tests, so they may not end it")
+    with using_engine(alone=True):
+        backend = docker_backend()
+        link = await backend.launch(ROOM)
+        control(how)
+        try:
+            assert await link.reader.read() == b""
+            fate = await link.kill()
+            assert fate.outage
+        finally:
+            control("start")
+        await until(lambda: link.container not in ours())
+        again = await backend.launch(ROOM)
+        assert _state(again) == "running"
+        await again.kill()
+        await backend.close()
+        assert ours() == set()
+
+
+def _state(link: DockerLink) -> str:
+    return str(json.loads(docker("inspect", link.container))[0]["State"]["Status"])
