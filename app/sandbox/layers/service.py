@@ -191,4 +191,4 @@ def _disk_error(error: OSError) -> AppError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "Ask the operator to free space."
         return AppError(Code.STORAGE_FULL, "The disk that holds the packages is full.", hint=hint)
-    return failed(f"the disk: {error.strerror or 'it cannot be used'}")
+    return failed(error.strerror or "this machine did not do as it should")

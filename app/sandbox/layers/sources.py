@@ -15,6 +15,8 @@ _NETWORK = (
     "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
 
+_PATIENCE = {"UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "20"}
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -51,7 +53,7 @@ class Sources:
         if not self.index:
             return {}
         network = {name: os.environ[name] for name in _NETWORK if name in os.environ}
-        return {**network, "UV_DEFAULT_INDEX": self.index}
+        return {**network, **_PATIENCE, "UV_DEFAULT_INDEX": self.index}
 
     def redacted(self, text: str) -> str:
         """`text` without this machine's paths and the index's address."""

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from app.sandbox import Capabilities, Executor, TaskResult, TaskSpec, make_executors
-from app.sandbox.executors import bubblewrap
-from app.sandbox.executors.python import Mount
+from app.sandbox import Capabilities, Executor, TaskResult, TaskSpec
+from app.sandbox.executors.bubblewrap import bubblewrap_backends
+from app.sandbox.executors.pooled import PooledExecutor
+from app.sandbox.executors.worker import Worker
 from app.sandbox.layers import LayerLimits, Layers, Prepared, Sources
+from app.sandbox.links import Backend, Room
 
 Make = Callable[..., "Shop"]
 Inside = Callable[[Prepared, str], Awaitable[TaskResult]]
@@ -47,30 +49,31 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-async def executor(anyio_backend: str) -> AsyncIterator[Executor]:
-    opened = make_executors("bubblewrap")[0]
+async def backend(anyio_backend: str) -> AsyncIterator[Backend]:
+    opened = bubblewrap_backends()[0]
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+async def executor(backend: Backend) -> AsyncIterator[PooledExecutor]:
+    opened = PooledExecutor(backend)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def inside(monkeypatch: pytest.MonkeyPatch) -> Inside:
+def inside(backend: Backend) -> Inside:
     """Run code in a sandbox that has what was prepared."""
 
     async def run(prepared: Prepared, code: str) -> TaskResult:
-        python = bubblewrap.bound_python()
-        python = replace(
-            python,
-            mounts=(*python.mounts, *(Mount(m.source, m.target) for m in prepared.mounts)),
-            site_dirs=(*python.site_dirs, *prepared.sites),
-        )
-        monkeypatch.setattr(bubblewrap, "bound_python", lambda: python)
-        opened = make_executors("bubblewrap")[0]
+        room = Room(mounts=prepared.mounts, sites=prepared.sites)
+        worker = Worker(await backend.launch(room), room, await backend.head())
+        await worker.start()
         try:
-            return await opened.run(TaskSpec("inside", code))
+            return await worker.run(TaskSpec("inside", code))
         finally:
-            await opened.close()
-            monkeypatch.undo()
+            await worker.kill()
 
     return run
 
