@@ -1,0 +1,1 @@
+"""Figures of the sandbox: cold, warm, over MCP, under a burst, and beside others."""
