@@ -17,6 +17,8 @@ from app.sandbox.types import EgressCall, EgressVerdict
 
 HEAD_S = 10.0
 _FLUSH_S = 5.0
+# Nobody reads, or nobody will in time: what is still to be written is not waited for.
+_UNHEARD = frozenset({"idle", "seconds", "client_left"})
 
 
 class Call:
@@ -64,6 +66,8 @@ class Call:
             self._tell(error)
         except CutError as error:
             self._verdict, self._reason = error.verdict, error.reason
+            if error.reason in _UNHEARD:
+                self._client.abort()
 
     async def _serve(self) -> None:
         request = parse_request(await self._head())

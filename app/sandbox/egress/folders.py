@@ -5,6 +5,7 @@ the sandbox's group alone. Any other server cannot give rights away, so there a 
 its secret: the folder above can be entered, but not listed.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -88,6 +89,7 @@ class BoundSocket:
         """Bind it. Raises OSError, also where one is bound already."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._folder = -1
+        self._is_bound = False
         try:
             self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._bind()
@@ -99,6 +101,7 @@ class BoundSocket:
     def _bind(self) -> None:
         # By descriptor: a path may be too long for a socket, and /proc/net/unix would tell it.
         self.sock.bind(f"/proc/self/fd/{self._folder}/{SOCKET_NAME}")
+        self._is_bound = True
         if os.geteuid() == 0:
             os.chown(SOCKET_NAME, 0, _INSIDE_GROUP, dir_fd=self._folder)
             os.chmod(SOCKET_NAME, 0o660, dir_fd=self._folder)
@@ -111,10 +114,8 @@ class BoundSocket:
         """Take the name away; the socket itself is closed by who serves it."""
         if self._folder < 0:
             return
-        try:
-            os.unlink(SOCKET_NAME, dir_fd=self._folder)
-        except FileNotFoundError:
-            pass
-        finally:
-            os.close(self._folder)
-            self._folder = -1
+        if self._is_bound:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(SOCKET_NAME, dir_fd=self._folder)
+        os.close(self._folder)
+        self._folder = -1

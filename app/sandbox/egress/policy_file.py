@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app.kernel.egress import literal_of
 from app.kernel.errors import AppError, Code
@@ -53,6 +53,15 @@ class _Entry(BaseModel):
     calls: Annotated[int, Field(ge=1, le=1_000_000)] = Policy.calls
     seconds: Annotated[float, Field(gt=0, le=86_400)] = Policy.seconds
     idle_s: Annotated[float, Field(gt=0, le=3600)] = Policy.idle_s
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _once(cls, hosts: Any) -> Any:
+        names = [str(host).lower() for host in hosts] if isinstance(hosts, dict) else []
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} is given twice")
+        return hosts
 
     def policy(self, name: str) -> Policy:
         """The entry as the policy of that name."""
