@@ -12,8 +12,9 @@ alive() { [ -r "/proc/$1/status" ] && ! grep -q "^State:[[:space:]]*Z" "/proc/$1
 answers() { docker version >/dev/null 2>&1; }
 
 runs() {
-  for comm in /proc/[0-9]*/comm; do
-    read -r name 2>/dev/null <"$comm" && [ "$name" = dockerd ] && return 0
+  for process in /proc/[0-9]*; do
+    { read -r name <"$process/comm"; } 2>/dev/null && [ "$name" = dockerd ] &&
+      alive "${process#/proc/}" && return 0
   done
   return 1
 }
@@ -55,6 +56,8 @@ end() {
   ours || { echo "this engine is not the tests' own" && return 1; }
   kill -"$1" "$pid"
   while alive "$pid"; do sleep 0.05; done
+  # its parent may not have reaped it yet, and then its own pid file would keep the next one out
+  [ "$(cat /var/run/docker.pid 2>/dev/null)" != "$pid" ] || rm -f /var/run/docker.pid
   rm -f "$MARK"
 }
 

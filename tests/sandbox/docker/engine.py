@@ -67,8 +67,14 @@ def docker(*arguments: str) -> str:
 
 def containers(label: str = "") -> set[str]:
     """Ids of all containers of sandboxes, running or not."""
-    found = docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}")
-    return set(found.split())
+    chosen = ("--filter", f"label={label}") if label else ()
+    return set(docker("ps", "--all", "--quiet", "--no-trunc", *chosen).split())
+
+
+def running(label: str = "") -> set[str]:
+    """Ids of the containers that run, all or those with a label."""
+    chosen = ("--filter", f"label={label}") if label else ()
+    return set(docker("ps", "--quiet", "--no-trunc", *chosen).split())
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from app.sandbox.executors.docker import DockerBackend, docker_backend
 from app.sandbox.executors.docker.link import DockerLink
-from app.sandbox.executors.docker.orphans import PROCESS_LABEL, process_id
+from app.sandbox.executors.docker.orphans import HOST_LABEL, PROCESS_LABEL, process_id
 from app.sandbox.types import IsolationError
 from sandbox.image import base_name
 from tests.conftest import cannot_run
@@ -21,6 +21,7 @@ from tests.sandbox.docker.engine import (
     docker,
     is_ours,
     need_docker,
+    running,
     until,
     using_engine,
 )
@@ -160,6 +161,8 @@ async def test_an_engine_that_restarts_leaves_nothing_and_is_used_again(how: str
     if not is_ours():
         cannot_run("this engine was not started by the tests, so they may not end it")
     with using_engine(alone=True):
+        if strangers := running() - running(HOST_LABEL):
+            cannot_run(f"containers that are not the tests' own would be ended: {strangers}")
         backend = docker_backend()
         link = await backend.launch(ROOM)
         control(how)
