@@ -11,8 +11,11 @@ import json, os, socket, _ctypes
 def call(name, *args):
     return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name), args)
 def env():
-    with open("/proc/1/environ", "rb") as file:
-        leaked = file.read()
+    try:
+        with open("/proc/1/environ", "rb") as file:
+            leaked = file.read()
+    except PermissionError:
+        leaked = b""
     return leaked == b"" and "UAOL_SANDBOX" in os.environ, f"{len(leaked)} bytes at the launcher"
 def network():
     for family, address in ((2, ("169.254.169.254", 80)), (2, ("8.8.8.8", 53)), (10, ("::2", 53))):
