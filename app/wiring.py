@@ -47,9 +47,9 @@ from app.orchestration import (
     living_jobs,
     make_dispatcher,
 )
-from app.proxy import Follower, OnListed, ToolProxy, sandbox_tool
+from app.proxy import Follower, OnListed, ToolProxy, python_tool
 from app.registry import Registry, ServerConfig, ToolDefinition, load_config, make_registry
-from app.sandbox import Limits, Sandbox, make_executors, open_volumes
+from app.sandbox import make_sandbox
 from app.storage import LocalBlobs, Storage
 from app.surfaces.context import Access
 from app.surfaces.safe import finder, open_safe
@@ -139,11 +139,6 @@ def _config_path(settings: Settings) -> Path:
     return _BUNDLED_CONFIG if is_default and not path.exists() else path
 
 
-def _sandbox(settings: Settings) -> Sandbox:
-    limits = Limits(wall_s=settings.sandbox_wall_seconds, memory_bytes=settings.sandbox_memory)
-    return Sandbox(make_executors(settings.sandbox_executor), limits)
-
-
 def _storage(settings: Settings, clock: SystemClock) -> Storage:
     home = settings.home.expanduser().resolve()
     key = load_or_create_key(home / "secrets" / "link.key")
@@ -199,14 +194,15 @@ def build(
         address.app_dsn, pool_size=settings.db_pool_size, is_prepared=address.is_embedded
     )
     billing, registry = Billing(), make_registry(settings, wakeups, metrics)
-    storage, sandbox, templates = _storage(settings, clock), _sandbox(settings), Templates()
+    storage, templates = _storage(settings, clock), Templates()
+    sandboxing = make_sandbox(settings, metrics)
     safe = open_safe(settings, database, wakeups, clock, finder(registry, servers))
     proxy = ToolProxy(
         registry=registry,
         limiter=Limiter(clock),
         settings=settings,
         resolve_file=_resolver(database, storage),
-        builtins=[sandbox_tool(sandbox, price_micro=_SANDBOX_MICRO)],
+        builtins=[python_tool(sandboxing, settings, price_micro=_SANDBOX_MICRO)],
         clock=clock,
         servers=servers,
         on_listed=_catalogue(database, registry, billing),
@@ -224,7 +220,7 @@ def build(
         billing=billing,
         registry=registry,
         proxy=proxy,
-        sandbox=sandbox,
+        sandbox=sandboxing.sandbox,
         storage=storage,
         jobs=jobs,
         intake=Intake(jobs, database),
@@ -234,7 +230,7 @@ def build(
         limits=JobLimits(wakeups),
         webhooks=webhooks,
         safe=safe,
-        volumes=open_volumes(settings.sandbox_volumes, [settings.home]),
+        volumes=sandboxing.volumes,
     )
     return replace(services, worker=_worker(services, lifecycle)) if has_worker else services
 

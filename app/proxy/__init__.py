@@ -22,7 +22,7 @@ from app.proxy.oauth import (
     Web,
     metadata_document,
 )
-from app.proxy.run_python import isolation_of, sandbox_tool
+from app.proxy.run_python import isolation_of, python_tool, sandbox_tool
 from app.proxy.service import ToolProxy
 from app.proxy.telling import teller, telling_to
 from app.proxy.types import (
@@ -91,6 +91,7 @@ __all__ = [
     "metadata_document",
     "origin_of",
     "param_headers",
+    "python_tool",
     "raw_result",
     "raw_result_of",
     "sandbox_tool",

@@ -1,8 +1,12 @@
 """Sandbox: runs untrusted Python behind real walls, or refuses. It is a leaf and knows no other."""
 
-from app.sandbox.executors import EXECUTORS, make_executors
+from app.sandbox.daemon import serve as serve_daemon
+from app.sandbox.executors import AUTO, EXECUTORS, Options, PooledExecutor, Setup, make_executors
 from app.sandbox.layers import LayerLimits, Layers, Sources, open_sources
+from app.sandbox.making import Sandboxing, make_sandbox
+from app.sandbox.pool import PoolPlan
 from app.sandbox.service import Sandbox
+from app.sandbox.sessions import SessionPlan
 from app.sandbox.types import (
     Capabilities,
     Ended,
@@ -24,6 +28,7 @@ from app.sandbox.types import (
 from app.sandbox.volumes import Volume, Volumes, open_volumes
 
 __all__ = [
+    "AUTO",
     "EXECUTORS",
     "Capabilities",
     "Ended",
@@ -34,11 +39,17 @@ __all__ = [
     "LayerLimits",
     "Layers",
     "Limits",
+    "Options",
     "OutputFile",
+    "PoolPlan",
+    "PooledExecutor",
     "Printed",
     "Probe",
     "Sandbox",
     "SandboxStatus",
+    "Sandboxing",
+    "SessionPlan",
+    "Setup",
     "Shown",
     "Sources",
     "Status",
@@ -48,6 +59,8 @@ __all__ = [
     "Volume",
     "Volumes",
     "make_executors",
+    "make_sandbox",
     "open_sources",
     "open_volumes",
+    "serve_daemon",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from app.kernel.errors import AppError, Code
-from app.sandbox.policy import check_requirements, check_spec
+from app.sandbox.policy import check_requirement_names, check_spec
 from app.sandbox.probes import self_test
 from app.sandbox.types import (
     Capabilities,
@@ -148,11 +148,10 @@ class Sandbox:
         return verdict
 
     def _checked(self, spec: TaskSpec) -> Executor:
-        chosen = self._ready()
+        executor = self._ready().executor
         check_spec(spec, self._limits)
-        known = chosen.capabilities
-        check_requirements(spec.requirements, known.distributions, known.python)
-        return chosen.executor
+        check_requirement_names(spec.requirements)
+        return executor
 
     def _ready(self) -> _Chosen:
         if self._chosen is None:

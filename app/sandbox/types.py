@@ -103,8 +103,8 @@ class TaskResult:
     """What came of a task. `dropped` says which outputs were refused, and why.
 
     `value` is the last expression as a notebook would show it; `plots` are the names of those
-    `files` that are pictures the task showed. `level` is the isolation it ran behind. `session_runs`
-    counts the runs of its session, this one too; 0 without a session.
+    `files` that are pictures the task showed. `level` is the isolation it ran behind.
+    `session_runs` counts the runs of its session, this one too; 0 without a session.
     """
 
     status: Status

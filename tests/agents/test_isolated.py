@@ -7,7 +7,7 @@ import pytest
 
 from app.kernel.principal import SERVICE
 from app.proxy import ToolCall, sandbox_tool
-from app.sandbox import EXECUTORS, Sandbox, make_executors
+from app.sandbox import Sandbox, make_executors
 from tests.agents.contexts import JSON, Files
 from tests.agents.knockouts import HBB_RECORD, bench
 from tests.conftest import cannot_run
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    opened = Sandbox([one for name in sorted(EXECUTORS) for one in make_executors(name)])
+    opened = Sandbox(make_executors())
     status = await opened.start()
     if not status.available:
         cannot_run(f"no sandbox: {status.reason} {status.hint}")

@@ -7,22 +7,53 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox import EXECUTORS, InputFile, Limits, Sandbox, TaskResult, TaskSpec, make_executors
+from app.sandbox import (
+    AUTO,
+    InputFile,
+    Limits,
+    Options,
+    PooledExecutor,
+    PoolPlan,
+    Sandbox,
+    Setup,
+    TaskResult,
+    TaskSpec,
+    make_executors,
+)
 from tests.conftest import cannot_run
 
 SMALL = Limits(wall_s=20, cpu_s=10, memory_bytes=2**30, processes=32, tmp_bytes=32 * 2**20)
 
 Run = Callable[..., Awaitable[TaskResult]]
+Settle = Callable[[], Awaitable[None]]
 
 
-@pytest.fixture(scope="session", params=sorted(EXECUTORS))
+WAYS = [f"{name}{how}" for name in AUTO for how in ("", "-warm")]
+
+
+@pytest.fixture(scope="session", params=WAYS)
 async def sandbox(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Sandbox]:
-    opened = Sandbox(make_executors(request.param))
+    """Each executor twice: with a sandbox of its own for every task, and with ones that waited."""
+    name, _, is_warm = request.param.partition("-")
+    pool = PoolPlan(least=2, most=4) if is_warm else PoolPlan(least=0, most=0)
+    opened = Sandbox(make_executors(name, Setup(options=Options(SMALL, pool))))
     status = await opened.start()
     if not status.available:
-        cannot_run(f"{request.param}: {status.reason} {status.hint}")
+        cannot_run(f"{name}: {status.reason} {status.hint}")
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def settle(sandbox: Sandbox) -> Settle:
+    """Wait until nothing of ended tasks is left and the pool is as full as it is to be."""
+
+    async def settled() -> None:
+        assert sandbox._chosen is not None
+        assert isinstance(sandbox._chosen.executor, PooledExecutor)
+        await sandbox._chosen.executor.settle()
+
+    return settled
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The facade refuses rather than run anything on weaker walls."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -7,34 +9,49 @@ import pytest
 from app.kernel.errors import AppError, Code
 from app.sandbox import (
     Capabilities,
+    Ended,
+    Event,
     IsolationError,
     Limits,
+    PooledExecutor,
     Sandbox,
     TaskResult,
     TaskSpec,
     make_executors,
 )
-from app.sandbox.executors.bubblewrap import BubblewrapExecutor
+from app.sandbox.executors.bubblewrap import BubblewrapBackend
 from app.sandbox.executors.diagnosis import explain
 
 pytestmark = pytest.mark.anyio
 
 
 class Scripted:
-    """An executor that answers every task with one result."""
+    """An executor that answers every task with one result, or cannot work at all."""
 
-    def __init__(self, name: str, stdout: str) -> None:
+    def __init__(self, name: str, stdout: str, refusal: IsolationError | None = None) -> None:
         self.name = name
         self.stdout = stdout
+        self.refusal = refusal
         self.ran: list[str] = []
         self.is_closed = False
+        self.is_warm = False
 
     async def capabilities(self) -> Capabilities:
-        return Capabilities(self.name, (), (), "3.11.7", {})
+        if self.refusal is not None:
+            raise self.refusal
+        return Capabilities(self.name, (), (), "3.11.7", {}, f"{self.name}-walls")
 
     async def run(self, spec: TaskSpec) -> TaskResult:
+        if self.refusal is not None:
+            raise self.refusal
         self.ran.append(spec.task_id)
         return TaskResult("ok", 0, self.stdout, executor=self.name)
+
+    async def stream(self, spec: TaskSpec) -> AsyncIterator[Event]:
+        yield Ended(await self.run(spec))
+
+    async def warm(self) -> None:
+        self.is_warm = True
 
     async def cancel(self, task_id: str) -> None:
         self.ran.remove(task_id)
@@ -56,9 +73,95 @@ async def test_the_first_executor_that_stands_is_taken() -> None:
     assert (await sandbox.run(TaskSpec("t", "pass"))).executor == "strong"
     assert weak.is_closed
     assert weak.ran == ["self-test"]
+    assert (weak.is_warm, strong.is_warm) == (False, True)
     await sandbox.close()
     with pytest.raises(AppError):
         await sandbox.run(TaskSpec("t", "pass"))
+
+
+async def test_the_verdict_tells_the_level_and_what_was_passed_over() -> None:
+    away = Scripted("docker", PASSING, IsolationError("There is no engine.", "Start one."))
+    sandbox = Sandbox([away, Scripted("bubblewrap", PASSING)])
+    status = await sandbox.start()
+    assert (status.available, status.executor) == (True, "bubblewrap")
+    assert status.level == "bubblewrap-walls"
+    assert status.reason == "docker: There is no engine."
+    assert sandbox.capabilities().level == status.level
+
+
+async def test_where_none_stands_it_says_what_to_do() -> None:
+    refusals = [
+        IsolationError("There is no engine.", "Start Docker."),
+        IsolationError("No namespaces.", "Allow them."),
+    ]
+    names = ["docker", "bubblewrap"]
+    executors = [Scripted(n, PASSING, r) for n, r in zip(names, refusals, strict=True)]
+    sandbox = Sandbox(executors)
+    status = await sandbox.start()
+    assert status.reason == "There is no engine. No namespaces."
+    assert status.hint == "Start Docker. Allow them."
+    with pytest.raises(AppError) as caught:
+        await sandbox.run(TaskSpec("t", "pass"))
+    assert caught.value.hint == status.hint
+    assert all(executor.is_closed for executor in executors)
+
+
+async def test_an_executor_that_breaks_later_is_not_replaced() -> None:
+    first, second = Scripted("first", PASSING), Scripted("second", PASSING)
+    sandbox = Sandbox([first, second])
+    await sandbox.start()
+    first.refusal = IsolationError("The engine is gone.", "Start it.")
+    with pytest.raises(AppError) as caught:
+        await sandbox.run(TaskSpec("t", "pass"))
+    assert caught.value.code is Code.SANDBOX_UNAVAILABLE
+    with pytest.raises(AppError):
+        await anext(sandbox.stream(TaskSpec("t", "pass")))
+    assert second.ran == []
+
+
+async def test_a_stream_ends_with_its_result() -> None:
+    sandbox = Sandbox([Scripted("one", PASSING)])
+    await sandbox.start()
+    async with contextlib.aclosing(sandbox.stream(TaskSpec("t", "pass"))) as events:
+        (last,) = [event async for event in events]
+    assert isinstance(last, Ended)
+    assert last.result.executor == "one"
+
+
+class Shared:
+    """Something that several executors use."""
+
+    is_closed = False
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_what_executors_share_is_closed_with_them() -> None:
+    shared = Shared()
+    sandbox = Sandbox([Scripted("one", PASSING)], belongings=[shared])
+    await sandbox.start()
+    await sandbox.close()
+    assert shared.is_closed
+
+
+@pytest.mark.parametrize("name", ["", " x", "-x", "a/b", "x" * 101, "a\nb"])
+async def test_a_session_has_a_plain_name(name: str) -> None:
+    sandbox = Sandbox([Scripted("one", PASSING)])
+    await sandbox.start()
+    with pytest.raises(AppError) as caught:
+        await sandbox.run(TaskSpec("t", "pass", session_id=name))
+    assert caught.value.details == {"field": "session_id"}
+
+
+async def test_requirements_are_names_before_anything_starts() -> None:
+    executor = Scripted("one", PASSING)
+    sandbox = Sandbox([executor])
+    await sandbox.start()
+    with pytest.raises(AppError) as caught:
+        await sandbox.run(TaskSpec("t", "pass", requirements=("git+https://example.org/x",)))
+    assert caught.value.code is Code.INVALID_INPUT
+    assert executor.ran == ["self-test"]
 
 
 @pytest.mark.parametrize("stdout", ["", "nonsense", PASSING.split("\n")[0], "[1]\n"])
@@ -74,7 +177,7 @@ async def test_a_self_test_must_answer_in_full(stdout: str) -> None:
 
 async def test_without_a_launcher_nothing_runs() -> None:
     for binary in (None, Path("/bin/false"), Path("/nonexistent/bwrap")):
-        sandbox = Sandbox([BubblewrapExecutor(binary)])
+        sandbox = Sandbox([PooledExecutor(BubblewrapBackend(binary))])
         status = await sandbox.start()
         assert (status.available, bool(status.reason)) == (False, True)
         with pytest.raises(AppError) as caught:
@@ -97,6 +200,12 @@ def test_an_unknown_executor_is_a_bad_setting() -> None:
     with pytest.raises(AppError) as caught:
         make_executors("subprocess")
     assert caught.value.code is Code.CONFIG_INVALID
+
+
+def test_auto_tries_docker_before_bubblewrap() -> None:
+    names = list(dict.fromkeys(executor.name for executor in make_executors()))
+    assert names == ["docker", "bubblewrap"]
+    assert [executor.name for executor in make_executors("docker")] == ["docker"]
 
 
 def test_the_launchers_complaint_becomes_advice() -> None:

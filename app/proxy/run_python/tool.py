@@ -8,6 +8,7 @@ from typing import Any
 
 from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
+from app.kernel.settings import Settings
 from app.proxy.backends import BuiltinTool
 from app.proxy.run_python.answers import answer
 from app.proxy.run_python.inputs import input_files
@@ -16,7 +17,7 @@ from app.proxy.run_python.schema import INPUT, OUTPUT, describe
 from app.proxy.telling import teller
 from app.proxy.types import RawResult, ToolCall
 from app.registry import ToolDefinition
-from app.sandbox import InputFile, Limits, Sandbox, TaskResult, TaskSpec
+from app.sandbox import InputFile, Limits, Sandbox, Sandboxing, TaskResult, TaskSpec
 
 # What starting and clearing away may take on top of the code's own wall time.
 _OVERHEAD_S = 30.0
@@ -101,6 +102,17 @@ def sandbox_tool(
         timeout_s=sandbox.new_limits().wall_s,
         margin_s=_OVERHEAD_S,
         describe=lambda: describe(sandbox.status(), notes, is_open=is_open),
+    )
+
+
+def python_tool(sandboxing: Sandboxing, settings: Settings, *, price_micro: int) -> BuiltinTool:
+    """`sandbox.run_python` as this process's settings have it."""
+    return sandbox_tool(
+        sandboxing.sandbox,
+        price_micro=price_micro,
+        output_limit=settings.tool_output_limit,
+        notes=sandboxing.notes(),
+        is_open=bool(sandboxing.policies),
     )
 
 
