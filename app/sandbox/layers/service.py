@@ -5,7 +5,6 @@ import errno
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,19 +100,18 @@ class Layers:
         self, missing: tuple[Wanted, ...], capabilities: Capabilities, told: Say | None
     ) -> Lock:
         self._shelf.open()
-        await asyncio.to_thread(self._refuse_absent, missing, capabilities.distributions)
         target = await self._target(capabilities)
         question = Question(missing, capabilities.distributions, target)
         key = await asyncio.to_thread(self._key, question)
         return await self._locks.join(key, lambda say: self._resolved(key, question, say), told)
 
-    def _refuse_absent(self, missing: Sequence[Wanted], installed: Mapping[str, str]) -> None:
+    def _refuse_absent(self, question: Question) -> None:
         """Without an index, what no wheel is named after needs no resolver."""
         if not self._sources.index:
             there = {entry.partition("==")[0] for entry in self._sources.names()}
-            absent = [one for one in missing if one.name not in there]
+            absent = [one for one in question.missing if one.name not in there]
             if absent:
-                raise unknown(absent, installed, self._sources)
+                raise unknown(absent, question.installed, self._sources)
 
     def _key(self, question: Question) -> str:
         """Names the question, and all on which its answer depends."""
@@ -136,6 +134,7 @@ class Layers:
                 return Lock.of(known)
         except (ValueError, KeyError, TypeError):
             _log.warning("a remembered set of packages cannot be read", extra={"key": key})
+        await asyncio.to_thread(self._refuse_absent, question)
         say(f"Resolving {', '.join(one.line for one in question.missing)}")
         lock = await self._resolver.resolve(question)
         self._shelf.remember(key, lock.as_json())
@@ -170,10 +169,9 @@ class Layers:
         try:
             for number, wheel in enumerate(lock.wheels, 1):
                 say(f"Installing {wheel.name} {wheel.version} ({number} of {len(lock.wheels)})")
-                with tempfile.TemporaryDirectory(dir=self._shelf.folder / "fetched") as folder:
-                    most = self._limits.wheel_bytes
-                    file = await fetch(wheel, Path(folder), most, self._sources)
-                    await install(self._runner(), wheel, file, draft, self._limits)
+                folder, most = self._shelf.scratch(lock.id), self._limits.wheel_bytes
+                file = await fetch(wheel, folder, most, self._sources)
+                await install(self._runner(), wheel, file, draft, self._limits)
             await asyncio.to_thread(self._shelf.put, draft)
         finally:
             await asyncio.to_thread(self._shelf.drop, draft)

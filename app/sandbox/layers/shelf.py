@@ -2,6 +2,7 @@
 
     layers/<id>             a finished layer, read-only, moved here in one step
     layers/.<id>.draft      one being built, by whoever holds its lock exclusively
+    fetched/<id>            the wheel it is just made from
     records/<id>.json       how many files and bytes a finished layer has
     locks/<id>              held shared by a process that uses it; its time is that of the last use
     resolved/<key>.json     what a set of requirements came to
@@ -74,10 +75,16 @@ class Shelf:
     def draft(self, layer_id: str) -> Draft:
         """An empty draft; what an earlier builder left is removed. Needs the exclusive lock."""
         place = self._draft_place(layer_id)
-        for left in (place, self._place(layer_id)):
+        scratch = self.scratch(layer_id)
+        for left in (place, self._place(layer_id), scratch):
             _remove(left)
-        place.mkdir()
+        for made in (place, scratch):
+            made.mkdir()
         return Draft(layer_id, place)
+
+    def scratch(self, layer_id: str) -> Path:
+        """A folder for what the draft is made from, there as long as the draft is."""
+        return self.folder / "fetched" / layer_id
 
     def put(self, draft: Draft) -> None:
         """Seal the draft and make it the layer, in one step."""
@@ -89,6 +96,7 @@ class Shelf:
     def drop(self, draft: Draft) -> None:
         """Leave nothing of a draft that came to nothing."""
         _remove(draft.place)
+        _remove(self.scratch(draft.id))
 
     def evict(self) -> list[str]:
         """Remove what is too old or too much, the longest unused first; never one in use."""
@@ -149,14 +157,16 @@ class Shelf:
 
     def _sweep(self) -> None:
         """Remove what dead processes and old requests left."""
-        for draft in (self.folder / "layers").glob(".*.draft"):
-            layer_id = draft.name[1 : -len(".draft")]
+        drafts = (self.folder / "layers").glob(".*.draft")
+        begun = {draft.name[1 : -len(".draft")] for draft in drafts}
+        for layer_id in begun | {path.name for path in (self.folder / "fetched").iterdir()}:
             held = try_lock(self.lock_path(layer_id), exclusive=True)
             if held is not None:
-                _remove(draft)
-                held.release()
+                _remove(self._draft_place(layer_id))
+                _remove(self.scratch(layer_id))
+                held.forget()
         oldest = time.time() - self._limits.kept_s
-        for name in ("resolved", "stand-ins", "fetched"):
+        for name in ("resolved", "stand-ins"):
             for path in (self.folder / name).iterdir():
                 if path.lstat().st_mtime < oldest:
                     _remove(path)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,7 +34,8 @@ class Sources:
 
     def names(self) -> list[str]:
         """The wheels in the wheelhouse as `name==version`, sorted; other files are passed over."""
-        return sorted({f"{name}=={version}" for name, version in map(_parsed, self.wheels())})
+        parsed = (_parsed(path.name) for path in self.wheels())
+        return sorted({f"{one[0]}=={one[1]}" for one in parsed if one is not None})
 
     def fingerprint(self) -> str:
         """Changes whenever the answers may: with any wheel, and with the index's address."""
@@ -67,7 +69,9 @@ class Sources:
         """The files of the wheelhouse that are named as wheels, sorted."""
         if self.wheelhouse is None:
             return []
-        return sorted(path for path in self.wheelhouse.glob("*.whl") if _is_wheel(path))
+        with os.scandir(self.wheelhouse) as found:
+            names = [one.name for one in found if _parsed(one.name) and one.is_file()]
+        return [self.wheelhouse / name for name in sorted(names)]
 
 
 def open_sources(wheelhouse: Path | None, index: str | None) -> Sources:
@@ -95,14 +99,11 @@ def _bare(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _is_wheel(path: Path) -> bool:
+@lru_cache(maxsize=10_000)
+def _parsed(filename: str) -> tuple[str, str] | None:
+    """Name and version of the wheel that a file is named as."""
     try:
-        _parsed(path)
+        name, version, _, _ = parse_wheel_filename(filename)
     except InvalidWheelFilename:
-        return False
-    return path.is_file()
-
-
-def _parsed(path: Path) -> tuple[str, str]:
-    name, version, _, _ = parse_wheel_filename(path.name)
+        return None
     return name, str(version)

@@ -96,6 +96,9 @@ async def test_what_a_dead_builder_left_is_cleared(open_shop: Make) -> None:
     (half / "half.py").write_text("x")
     other = shop.folder / "layers" / ".0123.draft"
     other.mkdir()
+    for name in (layer_id, "0123", "4567"):
+        (shop.folder / "fetched" / name).mkdir()
+        (shop.folder / "fetched" / name / "package.whl").write_bytes(b"half")
     await build(shop, "two")
     assert shop.left() == []
 
