@@ -18,7 +18,6 @@ from app.sandbox.executors.pooled import PooledExecutor
 from app.sandbox.executors.rooms import Options as Plan
 from app.sandbox.links import Backend
 from app.sandbox.pool import PoolPlan
-from bench.sandbox.watched import Watched
 
 SMALL = "print(1)"
 PANDAS = """\
@@ -112,14 +111,13 @@ class Cold:
     """An executor without waiting workers: each task starts its own sandbox."""
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = Watched(backend)
-        self._executor = PooledExecutor(self._backend, Plan(_LIMITS, PoolPlan(least=0, most=0)))
+        self._executor = PooledExecutor(backend, Plan(_LIMITS, PoolPlan(least=0, most=0)))
 
     async def run(self, code: str) -> float:
         """Seconds from the call until the result is there and the sandbox is gone."""
         began = time.perf_counter()
         result = await self._executor.run(task(code))
-        await self._backend.cleared()
+        await self._executor.settle()
         span = time.perf_counter() - began
         check(result, ANSWERS[code])
         return span
@@ -159,7 +157,7 @@ async def filled(executor: PooledExecutor, least: int) -> None:
         if time.monotonic() > deadline:
             raise BenchError(f"the pool is not full: {executor.pool.waiting()}")
         await asyncio.sleep(_POLL_S)
-    await executor.pool.settle()
+    await executor.settle()
 
 
 def task(code: str, **limits: Any) -> TaskSpec:
