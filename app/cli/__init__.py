@@ -84,6 +84,7 @@ class _Commands(click.Group):
         "doctor",
         "serve",
         "worker",
+        "sandboxd",
         "migrate",
     )
 
@@ -106,14 +107,18 @@ class _Commands(click.Group):
                 return _of_the_queue(cmd_name)
             case "key" | "vault":
                 return _of_credentials(cmd_name)
-            case "serve" | "up" | "worker" | "migrate":
-                from app.cli import serve
-
-                known: dict[str, click.Command] = serve.COMMANDS
-                return known[cmd_name]
+            case "serve" | "up" | "worker" | "sandboxd" | "migrate":
+                return _of_the_processes(cmd_name)
             case _:
                 return None
         return command
+
+
+def _of_the_processes(name: str) -> click.Command:
+    from app.cli import sandboxd, serve
+
+    known: dict[str, click.Command] = {**serve.COMMANDS, "sandboxd": sandboxd.sandboxd}
+    return known[name]
 
 
 def _of_the_catalogue(name: str) -> click.Command:
