@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(FIGURES), help="of: %(default)s")
     parser.add_argument("--runs", type=int, help="runs of each, of which the median counts (30)")
     parser.add_argument("--burst", type=int, help="tasks at once (100)")
-    parser.add_argument("--pause", type=float, help="seconds between round trips over MCP (0.5)")
+    parser.add_argument("--pause", type=float, help="seconds between round trips over MCP (1)")
     given = vars(parser.parse_args())
     names = given.pop("only").split(",")
     if unknown := [name for name in names if name not in FIGURES]:

@@ -39,7 +39,7 @@ class Options:
 
     runs: int = 30
     burst: int = 100
-    pause: float = 0.5
+    pause: float = 1.0
 
 
 class BenchError(Exception):
