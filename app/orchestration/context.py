@@ -13,7 +13,7 @@ from app.orchestration.lifecycle import Lifecycle
 from app.orchestration.metering import usage_of
 from app.orchestration.types import JobView, Lease
 from app.orchestration.usage import UsageAccount
-from app.proxy import ToolCall, ToolProxy, ToolResult, isolation_of
+from app.proxy import ToolCall, ToolProxy, ToolResult, egress_of, isolation_of
 
 
 class RunContext:
@@ -106,5 +106,6 @@ class RunContext:
         async with self.transaction() as uow:
             await self._account.record(uow, usage)
             told = {**self._account.told(), **isolation_of(name, result.structured)}
+            told |= egress_of(name, result.structured)
             data = {"tool": name, "key": key, "duration_ms": millis, **told}
             await self._lifecycle.append(uow, self.job, "tool.finished", data)

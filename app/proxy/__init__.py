@@ -22,7 +22,7 @@ from app.proxy.oauth import (
     Web,
     metadata_document,
 )
-from app.proxy.run_python import isolation_of, python_tool, sandbox_tool
+from app.proxy.run_python import egress_of, isolation_of, python_tool, sandbox_tool
 from app.proxy.service import ToolProxy
 from app.proxy.telling import teller, telling_to
 from app.proxy.types import (
@@ -83,6 +83,7 @@ __all__ = [
     "Usage",
     "Web",
     "cut",
+    "egress_of",
     "isolation_of",
     "join_params",
     "make_notification",

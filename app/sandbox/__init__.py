@@ -1,6 +1,7 @@
 """Sandbox: runs untrusted Python behind real walls, or refuses. It is a leaf and knows no other."""
 
 from app.sandbox.daemon import serve as serve_daemon
+from app.sandbox.egress import egress_summary
 from app.sandbox.executors import AUTO, EXECUTORS, Options, PooledExecutor, Setup, make_executors
 from app.sandbox.layers import LayerLimits, Layers, Sources, open_sources
 from app.sandbox.making import Sandboxing, make_sandbox
@@ -9,6 +10,7 @@ from app.sandbox.service import Sandbox
 from app.sandbox.sessions import SessionPlan
 from app.sandbox.types import (
     Capabilities,
+    EgressCall,
     Ended,
     Event,
     Executor,
@@ -31,6 +33,7 @@ __all__ = [
     "AUTO",
     "EXECUTORS",
     "Capabilities",
+    "EgressCall",
     "Ended",
     "Event",
     "Executor",
@@ -58,6 +61,7 @@ __all__ = [
     "Usage",
     "Volume",
     "Volumes",
+    "egress_summary",
     "make_executors",
     "make_sandbox",
     "open_sources",

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from app.proxy.types import RawResult
-from app.sandbox import OutputFile, TaskResult
+from app.sandbox import OutputFile, TaskResult, egress_summary
 
 _SHOWN_CHARS = 100_000
 _SHOWN_PICTURES = 20
@@ -34,6 +34,7 @@ def answer(result: TaskResult, picture_bytes: int) -> RawResult:
         "level": result.level,
         "is_warm": result.is_warm,
         "session_runs": result.session_runs,
+        "egress": egress_summary(result.egress),
     }
     pictures = _pictures(result, picture_bytes)
     return RawResult(structured=structured, content=[_text(result, len(pictures)), *pictures])
@@ -45,6 +46,13 @@ def isolation_of(tool: str, structured: Mapping[str, Any] | None) -> dict[str, s
         return {}
     found = {name: structured.get(name) for name in ("executor", "level")}
     return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def egress_of(tool: str, structured: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where the code of a sandbox tool went or tried to (`egress`), for a trace; else nothing."""
+    if not tool.startswith("sandbox.") or not structured or not structured.get("egress"):
+        return {}
+    return {"egress": structured["egress"]}
 
 
 def picture_type(data: bytes) -> str | None:

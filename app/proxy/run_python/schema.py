@@ -124,6 +124,11 @@ OUTPUT: dict[str, Any] = {
             "type": "integer",
             "description": "Which run of its session this was; 0 without a session.",
         },
+        "egress": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "Where the code went or tried to: host, port, verdict, reason and sums.",
+        },
     },
 }
 

@@ -1,6 +1,6 @@
 """Egress: the one way out of a sandbox, a proxy that knows each task by the socket it came in."""
 
-from app.sandbox.egress.answers import as_record, summary
+from app.sandbox.egress.answers import egress_summary
 from app.sandbox.egress.door import Door
 from app.sandbox.egress.folders import SOCKET_NAME
 from app.sandbox.egress.policies import BIO, Policy
@@ -13,7 +13,6 @@ __all__ = [
     "Door",
     "Egress",
     "Policy",
-    "as_record",
+    "egress_summary",
     "load_policies",
-    "summary",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.sandbox.types import EgressCall
 
+MAX_ROWS = 100
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 # A TLS record with a fatal alert, access_denied (RFC 8446, section 6).
 TLS_DENIED = b"\x15\x03\x03\x00\x02\x02\x31"
@@ -67,17 +68,11 @@ def refusal(error: RefusedError, host: str, port: int, allowed: Iterable[str]) -
     return head.encode("ascii", "replace") + data
 
 
-def as_record(call: EgressCall) -> dict[str, Any]:
-    """A call as JSON."""
-    return {
-        "host": call.host, "port": call.port, "bytes_up": call.bytes_up,
-        "bytes_down": call.bytes_down, "ms": call.ms, "verdict": call.verdict,
-        "reason": call.reason,
-    }  # fmt: skip
+def egress_summary(calls: Iterable[EgressCall]) -> list[dict[str, Any]]:
+    """The calls of a task summed by host, port, verdict and reason: the form of the trace.
 
-
-def summary(calls: Iterable[EgressCall]) -> list[dict[str, Any]]:
-    """The calls of a task summed by host, port, verdict and reason: the form of the trace."""
+    At most `MAX_ROWS` rows, of those hosts that were called first.
+    """
     sums: dict[tuple[str, int, str, str], dict[str, Any]] = {}
     for call in calls:
         key = (call.host, call.port, call.verdict, call.reason)
@@ -92,4 +87,4 @@ def summary(calls: Iterable[EgressCall]) -> list[dict[str, Any]]:
         row["bytes_up"] += call.bytes_up
         row["bytes_down"] += call.bytes_down
         row["ms"] += call.ms
-    return list(sums.values())
+    return list(sums.values())[:MAX_ROWS]

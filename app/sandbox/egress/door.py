@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from app.sandbox.egress.answers import summary
+from app.sandbox.egress.answers import egress_summary
 from app.sandbox.egress.budget import Budget
 from app.sandbox.egress.call import Call
 from app.sandbox.egress.folders import BoundSocket
@@ -15,7 +15,6 @@ from app.sandbox.egress.upstream import Dialler, Ends
 from app.sandbox.types import EgressCall
 
 MAX_LISTED = 1000
-_MAX_LOGGED = 50
 _log = logging.getLogger(__name__)
 
 
@@ -103,7 +102,7 @@ class Door:
             fields = {
                 "task": self._task_id,
                 "policy": self.policy.name,
-                "calls": summary(self.calls)[:_MAX_LOGGED],
+                "calls": egress_summary(self.calls),
                 "unlisted": self.unlisted,
             }
             _log.info("egress of a sandboxed task", extra=fields)

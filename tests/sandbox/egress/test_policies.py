@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.kernel.errors import AppError, Code
-from app.sandbox.egress import BIO, Policy, load_policies, summary
+from app.sandbox.egress import BIO, Policy, egress_summary, load_policies
 from app.sandbox.egress.policies import is_host
 from app.sandbox.types import EgressCall
 
@@ -122,7 +122,7 @@ def test_the_trace_sums_calls() -> None:
         EgressCall("b.example", 22, 0, 0, 1, "refused", "host_not_allowed"),
     ]
     told = {"host": "a.example", "port": 443, "verdict": "allowed", "reason": ""}
-    assert summary(calls) == [
+    assert egress_summary(calls) == [
         {**told, "calls": 2, "bytes_up": 3, "bytes_down": 30, "ms": 11},
         {
             "host": "b.example", "port": 22, "verdict": "refused", "reason": "host_not_allowed",

@@ -13,7 +13,7 @@ from app.orchestration.metering import usage_of
 from app.orchestration.types import JobView
 from app.orchestration.workflow.running.account import fenced
 from app.orchestration.workflow.running.run import Run
-from app.proxy import ToolCall, ToolProxy, ToolResult, isolation_of
+from app.proxy import ToolCall, ToolProxy, ToolResult, egress_of, isolation_of
 
 Emit = Callable[[Run, str, Mapping[str, Any], str | None], "asyncio.Future[None]"]
 
@@ -94,5 +94,5 @@ class StepContext:
         else:
             await self._run.account.record(usage)
         millis = round(seconds * 1000)
-        told = isolation_of(name, result.structured)
+        told = {**isolation_of(name, result.structured), **egress_of(name, result.structured)}
         await self.emit("tool.finished", {"tool": name, "key": key, "duration_ms": millis, **told})
