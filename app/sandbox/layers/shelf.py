@@ -164,7 +164,8 @@ class Shelf:
             if held is not None:
                 _remove(self._draft_place(layer_id))
                 _remove(self.scratch(layer_id))
-                held.forget()
+                is_kept = self._place(layer_id).exists()
+                held.release() if is_kept else held.forget()
         oldest = time.time() - self._limits.kept_s
         for name in ("resolved", "stand-ins"):
             for path in (self.folder / name).iterdir():
