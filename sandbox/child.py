@@ -1,11 +1,14 @@
 """User code as the runner sees it: a process, its outputs, and a channel not to be trusted.
 
-Owns the fork, what the child may hold, and the certain end of everything it starts. Standard
-library only; the runner loads it.
+Owns the fork, what the child may hold, and the certain end of everything it starts. The child is
+forked before there is a task and imports modules by itself: pages that it shared with the runner
+would each cost a fault at their first use, which is most of a short task's time. Standard library
+only; the runner loads it.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
 import select
 import stat
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 16
 SAID_BYTES, PICTURE_BYTES, NAME_BYTES = 1 << 16, 1 << 24, 200
-CHANNEL, CELLS = 3, 4
+CHANNEL, CELLS, OUT, ERR = 3, 4, 5, 6
 SET_DUMPABLE = 4
 SIGKILL, SIGCONT, SIGSTOP, SIGXCPU = 9, 18, 19, 24
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -36,44 +39,51 @@ def prctl(option: int, value: int) -> None:
 
 
 class Child:
-    """The process of one task, or of a session's kernel, whose `follow` is called for each cell."""
+    """The process of one task, or of a session's cells: `begin` and `follow` for each."""
 
-    def __init__(self, wire: Any, output: int, task: dict[str, Any], name: str, user: Any) -> None:
+    def __init__(self, wire: Any, output: int, user: Any) -> None:
         self.wire, self.output = wire, output
-        out, err, channel = os.pipe(), os.pipe(), os.pipe()
-        cells = os.pipe() if task["is_session"] else (-1, -1)
-        self.begin(task)
+        out, err, channel, cells = os.pipe(), os.pipe(), os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 become(out[1], err[1], channel[1], cells[0])
-                user.live(task, name)
+                user.live()
             finally:
                 os._exit(1)
         for fd in (out[1], err[1], channel[1], cells[0]):
-            if fd >= 0:
-                os.close(fd)
+            os.close(fd)
         self.out, self.err, self.channel, self.cells = out[0], err[0], channel[0], cells[1]
         self.ended = os.pidfd_open(self.pid)
-        self.is_alive = True
-        self.cpu_before = 0.0
+        self.is_alive, self.is_new = True, True
+        self.said = b""
 
-    def begin(self, task: dict[str, Any]) -> None:
-        """Forget the last cell."""
+    def await_ready(self) -> None:
+        """Wait until it has imported what it is to; raises EOFError if it died of that."""
+        if os.read(self.channel, 1) != b"r":
+            raise EOFError
+
+    def has_died(self) -> bool:
+        """Whether it ended while it waited."""
+        poll = select.poll()
+        poll.register(self.ended, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def begin(self, task: dict[str, Any], name: str) -> None:
+        """Forget the last cell and give it the next, or its task, whose code is in file `name`."""
         self.task = task
-        self.started = time.monotonic()
         self.said = b""
         self.is_oom = self.is_garbled = False
         self.code: int | None = None
         self.pictures, self.left = task["max_files"], task["output_bytes"]
-
-    def go_on(self, task: dict[str, Any], name: str) -> None:
-        """Have a session's process run its next cell."""
-        self.begin(task)
-        self.cpu_before = self.cpu()
-        signal_all(SIGCONT)
+        self.cpu_before: float | None = None if self.is_new else self.cpu()
+        if not self.is_new:
+            signal_all(SIGCONT)
+        self.is_new = False
+        self.started = time.monotonic()
+        body = marshal.dumps({**task, "code": name, "files": ()}, 2)
         try:  # noqa: SIM105 - contextlib is slow to import
-            os.write(self.cells, f"{task['cpu_s']} {name}\n".encode())
+            os.write(self.cells, len(body).to_bytes(4, "big") + body)
         except OSError:
             pass  # it has ended, which is noticed at once
 
@@ -99,7 +109,7 @@ class Child:
                     return self.end()
                 if not self.pump(fd):
                     poll.unregister(fd)
-        return self.pause()
+        return self.pause() if self.task["is_session"] else self.done()
 
     def pump(self, fd: int) -> bool:
         """Pass on one piece of what a descriptor has; False at its end."""
@@ -118,7 +128,7 @@ class Child:
         self.said += data
         while len(self.said) >= 5 and not self.is_garbled:
             kind, size = self.said[:1], int.from_bytes(self.said[1:5], "big")
-            self.is_garbled = kind not in b"mvpc" or size > SAID_BYTES
+            self.is_garbled = kind not in b"smvpc" or size > SAID_BYTES
             if len(self.said) < 5 + size:
                 break
             payload, self.said = self.said[5 : 5 + size], self.said[5 + size :]
@@ -128,13 +138,17 @@ class Child:
 
     def take(self, kind: bytes, payload: bytes) -> None:
         """One thing that was said."""
-        if kind == b"m":
+        if kind == b"s":
+            # the first it says, before user code; any other is user code's
+            if self.cpu_before is None:
+                self.cpu_before = float(payload)
+        elif kind == b"m":
             self.is_oom = True
         elif kind == b"v":
             self.wire.say(b"v", payload)
         elif kind == b"p":
             self.show(payload)
-        elif kind == b"c" and self.cells >= 0 and len(payload) == 1:
+        elif kind == b"c" and len(payload) == 1:
             self.code = payload[0]
 
     def show(self, name: bytes) -> None:
@@ -154,45 +168,77 @@ class Child:
         os.close(fd)
 
     def pause(self) -> Outcome:
-        """A session's cell is over: nothing of the user's goes on until the next."""
+        """Nothing of the user's goes on, at least until the next cell."""
         signal_all(SIGSTOP)
+        self.drain()
+        return (*self.verdict(), self.usage(self.cpu(), self.peak()))
+
+    def done(self) -> Outcome:
+        """The process has done all but leave, and never gets to: it is stopped for good.
+
+        To take its memory apart would take longer than most tasks; that is for the sandbox's end.
+        If it has, or had, children, it ends now: only that tells what they used.
+        """
+        if self.has_company():
+            return self.end()
+        outcome = self.pause()
+        self.is_alive = False
+        return outcome
+
+    def drain(self) -> None:
+        """Pass on what is in the pipes now."""
         for fd in (self.out, self.err):
             os.set_blocking(fd, False)
             while self.pump(fd):
                 continue
             os.set_blocking(fd, True)
+
+    def verdict(self) -> tuple[str, int]:
+        """Status and exit code as the process itself told them."""
         code = self.code or 0
-        status = "ok" if code == 0 else "oom" if self.is_oom else "error"
-        return status, code, self.usage(self.cpu(), self.peak())
+        return ("ok" if code == 0 else "oom" if self.is_oom else "error"), code
 
     def end(self) -> Outcome:
-        """The process has ended: kill what it left, and take what is still in the pipes."""
+        """The process ends, or has: kill what it left, and take what is still in the pipes."""
         self.is_alive = False
-        _, waited, usage = os.wait4(self.pid, 0)
         signal_all(SIGKILL)
+        _, waited, usage = os.wait4(self.pid, 0)
         for fd in (self.out, self.err, self.channel):
             while self.pump(fd):
                 continue
         cpu = usage.ru_utime + usage.ru_stime
-        status, code = verdict(waited, cpu - self.cpu_before, self.task, self.is_oom)
+        status, code = self.verdict()
+        if self.code is None:
+            status, code = verdict(waited, cpu - (self.cpu_before or 0), self.task, self.is_oom)
         return status, code, self.usage(cpu, usage.ru_maxrss * 1024)
 
     def usage(self, cpu: float, peak: int) -> list[str]:
         """What this task, or cell, used as the report has it."""
         wall = time.monotonic() - self.started
-        return [f"{max(cpu - self.cpu_before, 0):.6f}", f"{wall:.6f}", str(peak)]
+        return [f"{max(cpu - (self.cpu_before or 0), 0):.6f}", f"{wall:.6f}", str(peak)]
 
     def cpu(self) -> float:
         """Seconds of CPU of the process and of the children it has waited for."""
         if not self.is_alive:
             return 0.0
+        # CPUCLOCK_SCHED of a process: see clock_getcpuclockid(3)
+        own = time.clock_gettime(~self.pid << 3 | 2)
+        return own + sum(int(field) for field in self.fields()[13:15]) / TICKS
+
+    def fields(self) -> list[bytes]:
+        """What /proc tells of the process, from its state on; see proc(5)."""
         with open(f"/proc/{self.pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib is slow to load
-            fields = file.read().rpartition(b")")[2].split()
-        return sum(int(field) for field in fields[11:15]) / TICKS
+            return file.read().rpartition(b")")[2].split()
+
+    def has_company(self) -> bool:
+        """Whether it has waited for children, or others than it are there."""
+        known = {1, os.getpid(), os.getppid(), self.pid, self.wire.relay}
+        others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in known]  # noqa: PTH208
+        return bool(others) or self.fields()[13:15] != [b"0", b"0"]
 
     def peak(self) -> int:
         """The most memory the process had at once."""
-        with open(f"/proc/{self.pid}/status", "rb") as file:  # noqa: PTH123 - as above
+        with open(f"/proc/{self.pid}/status", "rb") as file:  # noqa: PTH123
             for line in file:
                 if line.startswith(b"VmHWM:"):
                     return int(line.split()[1]) * 1024
@@ -200,13 +246,10 @@ class Child:
 
 
 def become(out: int, err: int, channel: int, cells: int) -> None:
-    """In the child: hold the descriptors of user code and no other; be an ordinary process."""
-    os.dup2(out, 1)
-    os.dup2(err, 2)
-    os.dup2(channel, CHANNEL)
-    if cells >= 0:
-        os.dup2(cells, CELLS)
-    os.closerange(CELLS + (cells >= 0), 1 << 20)
+    """In the child: let go of the runner's descriptors; its outputs wait for the task."""
+    for fd, place in ((channel, CHANNEL), (cells, CELLS), (out, OUT), (err, ERR)):
+        os.dup2(fd, place)
+    os.closerange(ERR + 1, 1 << 20)
     prctl(SET_DUMPABLE, 1)
 
 

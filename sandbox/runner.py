@@ -1,9 +1,9 @@
 """The program that runs inside the sandbox and speaks with the host. Standard library only.
 
-It waits, with modules imported beforehand, for a task; runs its code in a forked child, whose
-output and pictures it passes on as they come; kills every process that is left, collects what
-lies in `/task/output` and reports. In a session the child stays and runs cell after cell, and is
-stopped in between. The wire is described in `app/sandbox/executors/frames.py`.
+It forks the process that becomes user code, which imports modules beforehand, and waits for a
+task; passes on its output and pictures as they come; kills every process that is left, collects
+what lies in `/task/output` and reports. In a session the child stays and runs cell after cell, and
+is stopped in between. The wire is described in `app/sandbox/executors/frames.py`.
 
 It marks itself undumpable first, so that user code, which has the same uid, can reach neither
 its descriptors nor its memory through /proc. Imports are kept few: they are most of a cold start.
@@ -27,7 +27,7 @@ TASK, INPUT, OUTPUT = "/task", "/task/input", "/task/output"
 EGRESS, PROXY_PORT = "/run/egress/proxy.sock", 3128
 CHUNK = 1 << 16
 NONCE_BYTES = 16
-LAST_OF_USER = 4
+LAST_OF_USER = 6
 SET_DUMPABLE, SIGKILL = 4, 9
 
 
@@ -53,6 +53,7 @@ class Wire:
         while os.dup(null) <= LAST_OF_USER:
             continue
         self.source, self.sink = os.dup(source), os.dup(sink)
+        self.relay = 0
         for fd in {0, 1, source, sink}:
             os.dup2(null, fd)
 
@@ -144,42 +145,38 @@ class Tasks:
 
     def __init__(self, wire: Wire, processes: Any) -> None:
         self.wire, self.processes = wire, processes
-        self.child: Any = None
-        self.user = furnished(wire.receive())
+        room = wire.receive()
+        if room["relay"]:
+            wire.relay = tool("relay").start(EGRESS, PROXY_PORT)
+        sys.path[:] = [*sys.path[1:], *room["sites"]]
+        user = tool("usercode").User(room, tool("notebook"))
         self.place = Place()
+        self.child = processes.Child(wire, self.place.output, user)
+        if room["imports"]:
+            self.child.await_ready()
         wire.say(b"W", sys.version.split()[0].encode())
 
     def next(self) -> bool:
         """One task from its frame to its report; whether there may be another."""
         task = self.wire.receive()
         name, why = self.place.put(self.wire, task)
-        self.wire.say(b"R", f"{self.spent():.2f}".encode())
+        if self.child.has_died():
+            raise EOFError
+        times = os.times()
+        spent = times.user + times.system + self.child.cpu()
+        self.wire.say(b"R", f"{spent:.2f}".encode())
         if why:
             self.wire.say(b"e", f"sandbox: could not be written: {why}\n".encode())
             outcome = ("error", 1, ["0", "0", "0"])
         else:
-            outcome = self.run(task, name)
-        is_going_on = task["is_session"] and self.child is not None and self.child.is_alive
+            self.child.begin(task, name)
+            outcome = self.child.follow()
+        is_going_on = task["is_session"] and self.child.is_alive
         self.wire.say(b"E", b"k" if is_going_on else b"")
         collector = tool("collector").Collector(task["max_files"], task["output_bytes"])
         collector.walk(self.place.output)
         self.report(collector, outcome, self.wire.read(NONCE_BYTES))
         return bool(is_going_on)
-
-    def spent(self) -> float:
-        """Seconds of CPU that are not the coming task's."""
-        times = os.times()
-        return float(times.user + times.system + (self.child.cpu() if self.child else 0))
-
-    def run(self, task: dict[str, Any], name: str) -> tuple[str, int, list[str]]:
-        """The task in a process of its own, or in that of its session."""
-        if self.child is None:
-            child = self.processes.Child
-            self.child = child(self.wire, self.place.output, task, name, self.user)
-        else:
-            self.child.go_on(task, name)
-        outcome: tuple[str, int, list[str]] = self.child.follow()
-        return outcome
 
     def report(self, collector: Any, outcome: tuple[str, int, list[str]], nonce: bytes) -> None:
         """Send the report and the files' bytes."""
@@ -194,31 +191,6 @@ class Tasks:
                 part = self.processes.read_padded(file, min(size - start, CHUNK))
                 self.wire.say(b"f", part)
             os.close(file)
-
-
-def furnished(room: dict[str, Any]) -> Any:
-    """Start the way out and import what tasks will want; returns what becomes user code.
-
-    Only the sandbox's own folders are on the path yet: a layer is the task's choice, and may not
-    run here.
-    """
-    if room["relay"]:
-        tool("relay").start(EGRESS, PROXY_PORT)
-    sys.path[:] = [*sys.path[1:], *room["sites"]]
-    for name in room["imports"]:
-        try:
-            __import__(name)
-        except BaseException as error:  # noqa: BLE001 - it is only missed
-            sys.stderr.write(f"runner: {name} was not imported: {error!r}\n")
-    notebook = tool("notebook")
-    if room["imports"]:
-        import gc
-
-        notebook.watch.start()
-        sys.stdout.flush()
-        # pages stay shared with the child as long as nobody counts references in them
-        gc.freeze()
-    return tool("usercode").User(room, notebook)
 
 
 def main() -> NoReturn:

@@ -1,26 +1,42 @@
-"""What the forked process does that becomes user code: takes its limits, runs, leaves.
+"""What the forked process does that becomes user code: gets ready, takes its limits, runs, leaves.
 
-From the moment `live` is called nothing here is a wall. The process holds no descriptor but its
-standard ones and two pipes: what it says on CHANNEL is as untrusted as the code, and over CELLS a
-session's process is told that its next cell lies ready. Standard library only; the runner loads
-it before it forks.
+It holds no descriptor but its standard ones and two pipes: what it says on CHANNEL is as untrusted
+as the code, and over CELLS it is given its task, or the cells of a session. Modules are imported
+before there is a task, and used a little, so that what is made at a first use is made already; only
+from the sandbox's own folders, as a layer is the task's choice. Standard library only; the runner
+loads it before it forks.
 """
 
 # pathlib and typing would double the cold start
 # ruff: noqa: PTH123
 from __future__ import annotations
 
+import marshal
 import os
 import resource
+import select
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
-CHANNEL, CELLS = 3, 4
+CHANNEL, CELLS, OUT, ERR = 3, 4, 5, 6
+PATIENCE_MS = 30
 SAID_BYTES = 1 << 16
 PROXY = "http://127.0.0.1:3128"
+FIRST_USES = {
+    "numpy": "numpy.arange(6.0).reshape(2, 3).sum(axis=0).tolist()",
+    "pandas": """
+frame = pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+repr(frame), str(frame.groupby("b").a.sum()), frame.describe(), frame[frame.a > 1].to_csv()
+""",
+    "Bio.Seq": "str(Bio.Seq.Seq('ACGT').reverse_complement())",
+}
+
+channel = -1
 
 
 class User:
@@ -30,27 +46,63 @@ class User:
         self.room, self.notebook = room, notebook
         self.space: dict[str, Any] = {}
 
-    def live(self, task: dict[str, Any], filename: str) -> NoReturn:
-        """Run the task, and the cells that follow it in a session; leave with its exit code."""
+    def live(self) -> NoReturn:
+        """Run the task, or cell after cell of a session; leave with its exit code."""
         status = 1
+        task: dict[str, Any] = {"is_session": False}
         try:
-            self.settle(task)
-            self.space = self.notebook.new_namespace(filename)
-            status = self.run(task["code"], filename)
-            while task["is_session"]:
+            self.get_ready()
+            task = self.settle(next_task(self.use))
+            while True:
+                status = self.run(task["code"])
+                if not task["is_session"]:
+                    break
                 flush()
                 say(b"c", bytes([status & 0xFF]))
-                task["cpu_s"], filename = next_cell()
+                task = next_task()
                 limit_cpu(task)
-                with open(filename, encoding="utf-8", errors="surrogatepass") as file:
-                    code = file.read()
-                status = self.run(code, filename)
+        except BaseException as error:  # noqa: BLE001 - there is nobody above to see it
+            self.notebook.show_error(error)
         finally:
             status = self.finish(status)
+            if not task["is_session"]:
+                say(b"c", bytes([status & 0xFF]))
+                linger()
             os._exit(status)
 
-    def settle(self, task: dict[str, Any]) -> None:
+    def get_ready(self) -> None:
+        """Import what tasks will want. Whatever it says goes nowhere."""
+        if not self.room["imports"]:
+            return
+        import gc
+
+        for name in self.room["imports"]:
+            root = name.partition(".")[0]
+            try:
+                exec(FIRST_USES.get(name, ""), {root: __import__(name)})
+            except BaseException as error:  # noqa: BLE001 - it is only missed
+                sys.stderr.write(f"runner: {name} was not imported: {error!r}\n")
+        self.notebook.watch.start()
+        # what is here now is here to stay: nobody needs to look through it for garbage
+        gc.freeze()
+        self.use()
+        os.write(CHANNEL, b"r")
+
+    def use(self) -> None:
+        """Go once the way that the task will go."""
+        space = self.notebook.new_namespace("<string>")
+        self.notebook.execute("0\n'0'", space, "<string>", lambda _kind, _text: None)
+        self.notebook.sources.clear()
+
+    def settle(self, task: dict[str, Any]) -> dict[str, Any]:
         """Make the process what user code expects to be in."""
+        global channel
+        channel = os.fstat(CHANNEL).st_ino
+        flush()
+        os.dup2(OUT, 1)
+        os.dup2(ERR, 2)
+        os.close(OUT)
+        os.close(ERR)
         limit(task, self.room)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         sys.path[:] = ["/task", *sys.path, *self.room["layers"]]
@@ -59,10 +111,15 @@ class User:
         if task["egress"]:
             for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
                 os.environ[name] = PROXY
+        self.space = self.notebook.new_namespace(task["code"])
+        say(b"s", f"{time.process_time():.6f}".encode())
+        return task
 
-    def run(self, code: str, filename: str) -> int:
+    def run(self, filename: str) -> int:
         """Run one source; its exit code, with the traceback of user frames on stderr."""
         try:
+            with open(filename, encoding="utf-8", errors="surrogatepass") as file:
+                code = file.read()
             self.notebook.execute(code, self.space, filename, emit)
         except SystemExit as leaving:
             return exit_code(leaving.code)
@@ -113,9 +170,8 @@ def limit(task: dict[str, Any], room: dict[str, Any]) -> None:
 
 def limit_cpu(task: dict[str, Any]) -> None:
     """Seconds of this process from now on; a session's next cell may raise them again."""
-    times = os.times()
     # whole seconds: rather a little more than less
-    soft = int(times.user + times.system + 0.9) + task["cpu_s"]
+    soft = int(time.process_time() + 0.9) + task["cpu_s"]
     hard = resource.RLIM_INFINITY if task["is_session"] else soft + 1
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
@@ -141,13 +197,20 @@ def flush() -> None:
 
 
 def say(kind: bytes, data: bytes) -> None:
-    """A frame to the runner; without it there is nobody to say anything to."""
+    """A frame to the runner, unless user code has put something else in the channel's place."""
     view = memoryview(kind + len(data).to_bytes(4, "big") + data)
     try:
-        while view:
+        while view and os.fstat(CHANNEL).st_ino == channel:
             view = view[os.write(CHANNEL, view) :]
     except OSError:
         pass
+
+
+def linger() -> None:
+    """Stay a moment: the runner looks at what was used, and stops us. Unheard, we leave."""
+    poll = select.poll()
+    poll.register(CELLS, 0)
+    poll.poll(PATIENCE_MS * 10)
 
 
 def emit(kind: str, text: str) -> None:
@@ -156,13 +219,25 @@ def emit(kind: str, text: str) -> None:
     say(kind.encode("ascii"), data)
 
 
-def next_cell() -> tuple[int, str]:
-    """Wait for the next cell: its seconds of CPU and its file. The runner's end ends us too."""
-    line = b""
-    while not line.endswith(b"\n"):
-        part = os.read(CELLS, 1)
+def next_task(meanwhile: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Wait for the task, or the next cell; do something else first if that takes a while.
+
+    The runner's end ends us too.
+    """
+    poll = select.poll()
+    poll.register(CELLS, select.POLLIN)
+    if meanwhile is not None and not poll.poll(PATIENCE_MS):
+        meanwhile()
+    task: dict[str, Any] = marshal.loads(told(int.from_bytes(told(4), "big")))
+    return task
+
+
+def told(size: int) -> bytes:
+    """So many bytes of what the runner says."""
+    data = b""
+    while len(data) < size:
+        part = os.read(CELLS, size - len(data))
         if not part:
             os._exit(0)
-        line += part
-    seconds, _, name = line.decode("ascii").strip().partition(" ")
-    return int(seconds), name
+        data += part
+    return data

@@ -130,12 +130,34 @@ print("end")
 
 
 @pytest.mark.parametrize(
-    "said", ["b'c\\0\\0\\0\\x01\\0'", "b'T' + bytes(40)", "bytes(99999)", "b'v'"]
+    "said",
+    ["b'T' + bytes(40)", "bytes(99999)", "b'v'", "b'v\\0\\0\\xff\\xff'", "b's\\0\\0\\0\\x03999'"],
 )
 async def test_nonsense_on_the_channel_does_no_harm(backend: BubblewrapBackend, said: str) -> None:
     async with working(backend) as worker:
         result = await worker.run(task(f"import os, sys; os.write(3, {said}); sys.exit(5)"))
     assert (result.status, result.exit_code, result.value) == ("error", 5, None)
+
+
+async def test_a_task_may_say_that_it_is_over(backend: BubblewrapBackend) -> None:
+    code = "import os, signal\nos.write(3, b'c\\0\\0\\0\\x01\\7')\nwhile True: signal.pause()"
+    async with working(backend) as worker:
+        result = await worker.run(task(code))
+    assert (result.status, result.exit_code) == ("error", 7)
+
+
+async def test_a_file_in_place_of_the_channel_is_let_be(backend: BubblewrapBackend) -> None:
+    code = """
+import os
+os.closerange(3, 20)
+for number in range(4):
+    with open(f"f{number}", "w") as file:
+        file.write("x")
+os.open("g", os.O_CREAT | os.O_RDWR)
+"""
+    async with working(backend) as worker:
+        result = await worker.run(task(code))
+    assert (result.status, [file.content for file in result.files]) == ("ok", [b"x"] * 4 + [b""])
 
 
 async def test_the_last_value_is_told(backend: BubblewrapBackend) -> None:
