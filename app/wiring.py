@@ -181,6 +181,11 @@ def _lifecycle(
     )
 
 
+def _database(settings: Settings, address: HubAddress) -> Database:
+    size, is_prepared = settings.db_pool_size, address.is_embedded
+    return Database(address.app_dsn, pool_size=size, is_prepared=is_prepared)
+
+
 def build(
     settings: Settings,
     address: HubAddress,
@@ -190,9 +195,7 @@ def build(
 ) -> Services:
     """Construct every module; nothing is started yet."""
     clock, metrics, wakeups = SystemClock(), Metrics(), Wakeups(address.app_dsn)
-    database = Database(
-        address.app_dsn, pool_size=settings.db_pool_size, is_prepared=address.is_embedded
-    )
+    database = _database(settings, address)
     billing, registry = Billing(), make_registry(settings, wakeups, metrics)
     storage, templates = _storage(settings, clock), Templates()
     sandboxing = make_sandbox(settings, metrics)
