@@ -1,4 +1,4 @@
-"""Recognises plain `tools/call` and `tools/list` of 2026-07-28 and frames answers, all as bytes.
+"""Recognises plain requests, as bytes: calls and lists of 2026-07-28, calls of older sessions.
 
 What is recognised here is only what the SDK would let through to its handler; of everything else,
 right or wrong, `read` says None, and the SDK answers it. So there is one place that knows how each
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import orjson
-from mcp.server.caching import CacheHint
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.inbound import decode_header_value
 from mcp_types import (
@@ -49,12 +48,14 @@ _SINGLE = frozenset(
         b"mcp-method",
         b"mcp-name",
         b"mcp-protocol-version",
+        b"mcp-session-id",
         b"uaol-names",
         b"x-request-id",
     )
 )
-# Browsers need headers of CORS in the answer, older clients have sessions.
-_FOREIGN = frozenset((b"origin", b"mcp-session-id", b"content-encoding", b"expect", b"upgrade"))
+# Browsers need headers of CORS in the answer.
+_FOREIGN = frozenset((b"origin", b"content-encoding", b"expect", b"upgrade"))
+_SESSION = b"mcp-session-id"
 
 
 _NOTHING = msgspec.Raw()
@@ -84,8 +85,27 @@ class _ListRequest(msgspec.Struct, gc=False):
     params: _ListParams
 
 
+class _SessionRequest(msgspec.Struct, gc=False):
+    jsonrpc: str
+    method: str
+    id: msgspec.Raw = _NOTHING
+    params: msgspec.Raw = _NOTHING
+
+
+class _CallParams(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    name: str
+    arguments: msgspec.Raw = _NOTHING
+
+
+class _CancelParams(msgspec.Struct, gc=False):
+    request_id: msgspec.Raw = msgspec.field(name="requestId")
+
+
 _requests = msgspec.json.Decoder(_Request)
 _lists = msgspec.json.Decoder(_ListRequest)
+_session_requests = msgspec.json.Decoder(_SessionRequest)
+_call_params = msgspec.json.Decoder(_CallParams)
+_cancel_params = msgspec.json.Decoder(_CancelParams)
 
 
 class Asked(NamedTuple):
@@ -110,6 +130,23 @@ class Frames:
 
     def head(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
         """The headers of a request that may be such a call; its body is not needed for that."""
+        found = self._headers(headers)
+        if found is None or _SESSION in found:
+            return None
+        is_call = (
+            found.get(b"mcp-method") in _METHODS and found.get(b"mcp-protocol-version") in _VERSIONS
+        )
+        return found if is_call else None
+
+    def session_head(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+        """The headers of a request in a session that may be such a call."""
+        found = self._headers(headers)
+        if found is None or not found.keys().isdisjoint((b"mcp-method", b"mcp-name", _PARAM)):
+            return None
+        return found
+
+    def _headers(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+        """The headers that matter; None for a request that the SDK has to look at."""
         found: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _SINGLE:
@@ -120,14 +157,12 @@ class Frames:
                 return None
             elif name.startswith(_PARAM):
                 found[_PARAM] = value
-        is_call = (
-            found.get(b"mcp-method") in _METHODS
-            and found.get(b"mcp-protocol-version") in _VERSIONS
-            and found.get(b"content-type", b"").lower().startswith(b"application/json")
+        is_good = (
+            found.get(b"content-type", b"").lower().startswith(b"application/json")
             and self._hosts.knows(found.get(b"host", b""), self._is_host)
             and self._accepts.knows(found.get(b"accept", b""), _takes_both)
         )
-        return found if is_call else None
+        return found if is_good else None
 
     def read(self, head: Mapping[bytes, bytes], body: bytes) -> Asked | None:
         """The call in a body whose headers agree with it."""
@@ -152,6 +187,23 @@ class Frames:
         if arguments is None:
             return None
         return Asked(request_id, params.name, raw, arguments, _PARAM in head)
+
+    def read_in_session(self, body: bytes) -> Asked | bytes | None:
+        """A call in a body of the handshake era, or the id of one that is to be cancelled."""
+        try:
+            found = _session_requests.decode(body)
+            if found.method == "notifications/cancelled":
+                return bytes(_cancel_params.decode(found.params).request_id)
+            if found.method != METHOD or found.jsonrpc != "2.0":
+                return None
+            params = _call_params.decode(found.params)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        request_id, raw = bytes(found.id), bytes(params.arguments) or b"{}"
+        arguments = _arguments(raw)
+        if arguments is None or not _is_id(request_id):
+            return None
+        return Asked(request_id, params.name, raw, arguments, has_param_headers=False)
 
     def read_list(self, head: Mapping[bytes, bytes], body: bytes) -> bytes | None:
         """The id of a request for the first page of the tools, by their own names."""
@@ -254,52 +306,3 @@ def _arguments(raw: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
-
-
-class Framing:
-    """Answers, with the stamp of the server that every result of this revision carries."""
-
-    def __init__(self, server_info: Mapping[str, Any]) -> None:
-        stamp = orjson.dumps({"io.modelcontextprotocol/serverInfo": dict(server_info)})
-        self._stamp = stamp[1:]
-
-    def answered(
-        self, request_id: bytes, content: bytes, structured: bytes | None, charged_micro: int
-    ) -> bytes:
-        """The response of a tool that answered."""
-        return (
-            b'{"jsonrpc":"2.0","id":%b,"result":{"content":%b,%b"isError":false,"resultType":"complete","_meta":{"uaol/charged_micro":%d,%b}}'
-            % (
-                request_id,
-                content,
-                b"" if structured is None else b'"structuredContent":%b,' % structured,
-                charged_micro,
-                self._stamp,
-            )
-        )
-
-    def listed(
-        self, request_id: bytes, tools: Iterable[bytes], cursor: str | None, hint: CacheHint
-    ) -> bytes:
-        """The response with a page of tools, each as JSON."""
-        following = b"" if cursor is None else b',"nextCursor":%b' % orjson.dumps(cursor)
-        return (
-            b'{"jsonrpc":"2.0","id":%b,"result":{"ttlMs":%d,"cacheScope":%b,"tools":[%b],"resultType":"complete"%b,"_meta":{%b}}'
-            % (
-                request_id,
-                hint.ttl_ms,
-                orjson.dumps(hint.scope),
-                b",".join(tools),
-                following,
-                self._stamp,
-            )
-        )
-
-    def refused(self, request_id: bytes, result: Mapping[str, Any]) -> bytes:
-        """The response of a call that failed, in words of `app.surfaces.mcp.results.failure`."""
-        shown = orjson.dumps(result, default=str)
-        return b'{"jsonrpc":"2.0","id":%b,"result":%b,"_meta":{%b}}' % (
-            request_id,
-            shown[:-1],
-            self._stamp,
-        )

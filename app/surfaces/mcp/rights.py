@@ -6,6 +6,7 @@ from typing import Any
 from mcp.server.lowlevel import Server
 
 from app.kernel.principal import Principal, Scope
+from app.surfaces.mcp.sittings import Sittings
 
 
 class RightfulServer(Server[Any]):
@@ -15,6 +16,8 @@ class RightfulServer(Server[Any]):
     """
 
     right_of: Callable[[str], Scope | None] | None = None
+    sittings: Sittings | None = None
+    """The sessions of the handshake era that this process keeps."""
     first_page: Callable[[Principal], tuple[Sequence[bytes], str | None]] | None = None
     """The first page of a caller's tools, each as JSON, and the cursor of the next."""
     farewell: Callable[[], None] | None = None

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from app.kernel.principal import SERVICE, Scope
-from app.surfaces.mcp.frames import Framing
+from app.surfaces.mcp.framing import Framing
 from tests.surfaces.fastpath.conftest import META, Far
 from tests.surfaces.world import Person, person
 

@@ -49,6 +49,7 @@ class Live:
         )
         if isinstance(server, RightfulServer):
             server.farewell = streams.close
+            server.sittings = sessions.sittings
         server.middleware += [make_boundary(self._settings), _announce_changes, relay_progress]
 
 

@@ -10,6 +10,7 @@ import mcp_types as types
 from mcp.server.connection import Connection
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent
 
+from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal, Scope
 from app.surfaces.mcp.calls import Call, Context
@@ -19,6 +20,7 @@ from app.surfaces.mcp.live.logmessages import LEVEL_KEY
 from app.surfaces.mcp.live.subscriptions import MOST_URIS, Standings
 from app.surfaces.mcp.live.uris import job_of
 from app.surfaces.mcp.results import Result
+from app.surfaces.mcp.sittings import Sittings
 from app.surfaces.operations import Operations
 
 _KEY = "uaol.session"
@@ -80,11 +82,13 @@ class Sessions:
     def __init__(self, operations: Operations, changes: Changes) -> None:
         self._changes = changes
         self._standings = Standings(operations)
+        self.sittings = Sittings(SystemClock())
 
     async def initialized(self, context: Context, _params: object) -> None:
         """A session is there: tell it of its lists from now on."""
         if not is_modern(context) and connection_of(context).has_standalone_channel:
             self._session(context)
+            self.sittings.open(context)
 
     async def subscribe(self, context: Context, params: types.SubscribeRequestParams) -> Result:
         """Follow one of the caller's resources; `not_found` for anything else."""
