@@ -70,6 +70,9 @@ class Cluster:
         self.command: list[str] | None = None
         self.protocols = PROTOCOLS
         self.hold = asyncio.Event()
+        # kubelets that do not tell a container that its host has left
+        self.is_deaf = False
+        self.sockets: set[web.WebSocketResponse] = set()
         self.url = ""
         self._version = 100
         self._oldest = 0
@@ -93,10 +96,11 @@ class Cluster:
         finally:
             self.hold.set()
             self.drop_watches()
-            for container in list(self.containers.values()):
-                await container.kill()
             while self._tasks:
-                await asyncio.wait(self._tasks)
+                # one that is just being started comes later
+                for container in list(self.containers.values()):
+                    await container.kill()
+                await asyncio.wait(self._tasks, timeout=0.05)
             await runner.cleanup()
 
     def fail(self, method: str, path: str, status: int, **more: Any) -> None:
@@ -364,12 +368,15 @@ class Cluster:
             await socket.send_bytes(bytes([channel]) + data)
 
         container.sink = sink
+        self.sockets.add(socket)
         watching = asyncio.create_task(self._tell_end(container, socket))
         async for message in socket:
             if message.type is WSMsgType.BINARY and message.data[:1] == b"\0":
                 await container.write(message.data[1:])
         container.sink = None
-        container.close_stdin()
+        self.sockets.discard(socket)
+        if not self.is_deaf:
+            container.close_stdin()
         watching.cancel()
         return socket
 

@@ -60,13 +60,23 @@ class Container:
     async def start(
         cls, pod: Mapping[str, Any], image: Image, variables: Mapping[str, str], *, is_open: bool
     ) -> "Container":
-        """Start the pod's only container."""
+        """Start the pod's only container; when this returns its own program runs.
+
+        To kill bwrap before that would leave behind what it has not tied to itself yet.
+        """
+        reader, writer = os.pipe()
         argv = [*_drop(), str(image.bwrap), *_room(pod, image, variables, is_open=is_open)]
-        process = await asyncio.create_subprocess_exec(
-            *argv, *pod["spec"]["containers"][0]["command"], env={}, cwd="/",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        told = ["/bin/bash", "-c", f'echo >&{writer}; exec {writer}>&-; exec "$@"', "sh"]
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, *told, *pod["spec"]["containers"][0]["command"], env={}, cwd="/",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE, pass_fds=(writer,),
+            )  # fmt: skip
+        finally:
+            os.close(writer)
+        await asyncio.to_thread(os.read, reader, 1)
+        os.close(reader)
         container = cls(process)
         assert process.stdout is not None
         assert process.stderr is not None

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from app.sandbox.executors.kubernetes import KubernetesBackend
+from app.sandbox.executors.kubernetes import link as link_module
 from app.sandbox.executors.kubernetes.link import PodLink
 from app.sandbox.links import Room
 from tests.sandbox.kubernetes.cluster import Cluster
@@ -47,11 +48,11 @@ async def test_what_is_not_read_is_not_taken(backend: KubernetesBackend, cluster
     await backend.capabilities()
     cluster.command = FLOOD
     link = await backend.launch(Room())
+    assert isinstance(link, PodLink)
     await link.send(b"go")
     assert len(await link.reader.readexactly(1)) == 1
     # the program cannot get rid of it all while nobody reads
-    for _ in range(50):
-        await asyncio.sleep(0.01)
+    await until(lambda: not link._valve.is_open.is_set())
     (container,) = cluster.containers.values()
     assert container.process.returncode is None
     assert len(link.reader._buffer) < 2**21  # type: ignore[attr-defined]
@@ -125,4 +126,17 @@ async def test_an_eviction_is_the_clusters_doing(link: PodLink, cluster: Cluster
     assert await link.reader.read() == b""
     fate = await link.kill()
     assert not fate.is_oom
-    assert "Evicted: The node was low on resource" in fate.complaint
+    assert "Evicted: The node was low on resource" in fate.outage
+
+
+async def test_a_stream_that_breaks_is_the_clusters_doing(
+    link: PodLink, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "_LAST_WORDS_SECONDS", 0.2)
+    await link.send(b"x")
+    await link.reader.readexactly(1)
+    cluster.is_deaf = True
+    for socket in list(cluster.sockets):
+        await socket.close()
+    assert await link.reader.read() == b""
+    assert (await link.kill()).outage == "the stream to its pod broke"

@@ -3,7 +3,7 @@
 Source: PodStatus and ContainerStatus of the Kubernetes API; the reasons are the kubelet's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ _HOPELESS = frozenset({
     "ImageInspectError", "RegistryUnavailable", "CreateContainerConfigError",
     "CreateContainerError", "RunContainerError", "CrashLoopBackOff", "StartError",
 })  # fmt: skip
+# The kubelet's words for a pod that went beyond what it was given (eviction manager).
+_OWN_LIMITS = ("exceeds the limit", "exceeded its local ephemeral storage", "exceeds the total")
 _APPLY = "Apply sandbox/kubernetes, and use a network plugin that enforces NetworkPolicy."
 # The exit codes of sandbox/gate.py.
 _IMAGE = "Build one from sandbox/Dockerfile and name it in UAOL_SANDBOX_K8S_IMAGE."
@@ -34,11 +36,15 @@ _GATE = {
 
 @dataclass(frozen=True)
 class End:
-    """How a pod ended, in the cluster's words; `code` is its process's, where it had one."""
+    """How a pod ended, in the cluster's words; `code` is its process's, where it had one.
+
+    `is_outage`: the cluster took the pod away for reasons of its own.
+    """
 
     reason: str
     message: str = ""
     code: int | None = None
+    is_outage: bool = False
 
     def text(self) -> str:
         """One line for a person."""
@@ -53,14 +59,16 @@ def is_up(pod: Pod) -> bool:
 
 def end(pod: Pod) -> End | None:
     """How it ended, or why it cannot begin; None while there is hope or life."""
-    status = pod.get("status") or {}
-    state = _state(pod)
+    status, state = pod.get("status") or {}, _state(pod)
+    taken, told = str(status.get("reason") or ""), str(status.get("message") or "").strip()
+    # what it was evicted for may also be its own doing
+    is_outage = bool(taken) and not any(mark in told for mark in _OWN_LIMITS)
     if ended := state.get("terminated"):
-        reason = str(status.get("reason") or ended.get("reason") or "Terminated")
-        message = str(status.get("message") or ended.get("message") or "")
-        return End(reason, message.strip(), ended.get("exitCode"))
+        reason = taken or str(ended.get("reason") or "Terminated")
+        said = told or str(ended.get("message") or "").strip()
+        return End(reason, said, ended.get("exitCode"), is_outage)
     if status.get("phase") in ("Failed", "Succeeded"):
-        return End(str(status.get("reason") or status["phase"]), str(status.get("message") or ""))
+        return End(taken or str(status["phase"]), told, is_outage=is_outage)
     waiting = state.get("waiting") or {}
     if waiting.get("reason") in _HOPELESS:
         return End(str(waiting["reason"]), str(waiting.get("message") or ""))
@@ -78,22 +86,21 @@ def delay(pod: Pod | None) -> str:
     return str(waiting.get("reason") or "")
 
 
-def refusals(events: Iterable[Mapping[str, Any]]) -> str:
-    """Why a Job has no pod: what its controller's events say, the last of them."""
-    found = [str(event.get("message") or "") for event in events
-             if event.get("reason") == "FailedCreate"]  # fmt: skip
-    return found[-1] if found else ""
+def fate(pod: Pod | None, trouble: str = "", *, is_cut: bool = False) -> Fate:
+    """The outside's view of a sandbox that has ended; `trouble` is what else is known of it.
 
-
-def fate(pod: Pod | None, trouble: str = "") -> Fate:
-    """The outside's view of a sandbox that has ended; `trouble` is what else is known of it."""
+    `is_cut`: its stream ended, and nobody here had asked for that.
+    """
     ended = end(pod) if pod is not None else None
     if ended is None:
-        return Fate(complaint=trouble or delay(pod))
+        complaint = trouble or delay(pod)
+        outage = (complaint or "the stream to its pod broke") if is_cut else ""
+        return Fate(complaint=complaint, outage=outage)
     if ended.reason == "OOMKilled":
         return Fate(is_oom=True)
     said = ended.text() if ended.code != 0 else ""
-    return Fate(complaint="; ".join(filter(None, (said, trouble))))
+    complaint = "; ".join(filter(None, (said, trouble)))
+    return Fate(complaint=complaint, outage=ended.text() if ended.is_outage else "")
 
 
 def check_gate(pod: Pod | None) -> None:

@@ -123,8 +123,7 @@ class Builder:
         if self.site.seccomp:
             profile = {"type": "Localhost", "localhostProfile": self.site.seccomp}
         return {
-            "runAsNonRoot": True, "runAsUser": uid, "runAsGroup": uid, "fsGroup": uid,
-            "seccompProfile": profile,
+            "runAsNonRoot": True, "runAsUser": uid, "runAsGroup": uid, "seccompProfile": profile,
         }  # fmt: skip
 
     def _container(self, room: Room, mode: Mode) -> Object:

@@ -112,7 +112,7 @@ class PodLink:
                     await self._followed.until(_has_ended)
         self._life.cancel()
         await asyncio.wait([self._life])
-        seen = self._fate()
+        seen = self._fate(is_cut=is_over and self._socket is not None)
         closing = [self._namespace.remove(self.job, self._followed)]
         if self._socket is not None:
             closing.append(self._hang_up(self._socket))
@@ -122,9 +122,10 @@ class PodLink:
             self._namespace.watch.forget(self.job)
         return seen
 
-    def _fate(self) -> Fate:
+    def _fate(self, *, is_cut: bool) -> Fate:
         said = self._stderr.decode(errors="replace").strip()
-        return fate(self._followed.pod, "; ".join(filter(None, (self._trouble, said))))
+        trouble = "; ".join(filter(None, (self._trouble, said)))
+        return fate(self._followed.pod, trouble, is_cut=is_cut)
 
     async def _hang_up(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         with contextlib.suppress(OSError, aiohttp.ClientError):
