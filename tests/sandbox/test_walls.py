@@ -65,7 +65,12 @@ async def test_host_files_are_not_there(run: Run, tmp_path: Path) -> None:
         str(secret), str(Path.cwd()), str(Path.home()), "/home", "/etc/shadow",
         "/var/run/docker.sock", "/run/docker.sock", "/sys", "/var", "/boot", str(Path(__file__)),
     ]  # fmt: skip
-    code = f"import os; print([path for path in {paths!r} if os.path.lexists(path)])"
+    # a container has an empty folder in place of /sys
+    code = f"""
+import os
+print([path for path in {paths!r} if os.path.lexists(path)
+       and not (path == "/sys" and os.listdir(path) == [])])
+"""
     assert (await run(code)).stdout == "[]\n"
 
 
@@ -80,7 +85,9 @@ async def test_environment_of_the_server_is_not_there(
         "    except OSError as error: print(path, error.strerror)\n"
     )
     result = await run(code)
-    assert "/proc/1/environ b''" in result.stdout
+    # of a launcher it is empty, and where the runner itself comes first it cannot be read
+    first = result.stdout.splitlines()[0]
+    assert first in ("/proc/1/environ b''", "/proc/1/environ Permission denied")
     assert "canary-5f2b" not in result.stdout
 
 
@@ -215,8 +222,10 @@ print(attempt(os.listdir, f"/proc/{{runner}}/fd"), attempt(open, f"/proc/{{runne
 
 
 async def test_killing_the_runner_is_the_tasks_own_doing(run: Run) -> None:
-    result = await run("import os, signal; os.kill(os.getppid(), signal.SIGKILL); signal.pause()")
-    assert result.status == "killed"
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGKILL); signal.pause()"
+    result = await run(code, wall_s=1.5)
+    # where the runner is the first process of its namespace, no signal from inside reaches it
+    assert result.status == ("timeout" if result.executor == "docker" else "killed")
 
 
 async def test_tasks_do_not_see_each_other(run: Run) -> None:
@@ -236,8 +245,10 @@ print(sorted({os.path.basename(path) for folder in ("/tmp", "/dev/shm", "/task",
     first, second = await asyncio.gather(
         run(code.replace("NAME", "one")), run(code.replace("NAME", "two"))
     )
-    assert first.stdout == "['seen-one'] 1 3\n"
-    assert second.stdout == "['seen-two'] 1 3\n"
+    # init, unless that is the runner; the runner; the task
+    count = 2 if first.executor == "docker" else 3
+    assert first.stdout == f"['seen-one'] 1 {count}\n"
+    assert second.stdout == f"['seen-two'] 1 {count}\n"
 
 
 async def test_only_plain_files_are_collected(run: Run, tmp_path: Path) -> None:

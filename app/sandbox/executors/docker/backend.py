@@ -26,6 +26,7 @@ from app.sandbox.executors.docker.facts import (
 from app.sandbox.executors.docker.link import DockerLink
 from app.sandbox.executors.docker.options import Maker
 from app.sandbox.executors.docker.orphans import HOST_LABEL, host_id, is_orphan, labels
+from app.sandbox.executors.seccomp import build_filter
 from app.sandbox.links import Room
 from app.sandbox.types import Capabilities, IsolationError
 from sandbox.image import image_name
@@ -96,12 +97,14 @@ class DockerBackend:
 
     async def head(self) -> dict[str, object]:
         """See Backend.head. The pids cgroup counts processes: the limit of the uid, which all
-        containers share, must not.
+        containers share, must not. The filter is taken once more inside, since the engine's
+        library may be too old for the newest calls.
         """
         image = (await self._prepare()).image
         return {
             "sites": list(image.sites), "prefix": image.prefix, "tools": TOOLS,
             "counts_processes": True,
+            "filter": build_filter(),
         }  # fmt: skip
 
     async def launch(self, room: Room) -> DockerLink:
