@@ -1,6 +1,6 @@
 """The executors under test: every registered one, or the reason why it cannot run here."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from app.sandbox import (
     make_executors,
 )
 from tests.conftest import cannot_run
+from tests.sandbox.docker.engine import need_docker, using_engine
 
 SMALL = Limits(wall_s=20, cpu_s=10, memory_bytes=2**30, processes=32, tmp_bytes=32 * 2**20)
 
@@ -36,12 +37,25 @@ async def sandbox(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIt
     """Each executor twice: with a sandbox of its own for every task, and with ones that waited."""
     name, _, is_warm = request.param.partition("-")
     pool = PoolPlan(least=2, most=4) if is_warm else PoolPlan(least=0, most=0)
+    if name == "docker":
+        need_docker()
     opened = Sandbox(make_executors(name, Setup(options=Options(SMALL, pool))))
-    status = await opened.start()
+    with using_engine():
+        status = await opened.start()
     if not status.available:
         cannot_run(f"{name}: {status.reason} {status.hint}")
     yield opened
     await opened.close()
+
+
+@pytest.fixture(autouse=True)
+def engine_held(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nobody restarts the engine under a test that uses it."""
+    if "docker" not in request.node.name.partition("[")[2]:
+        yield
+        return
+    with using_engine():
+        yield
 
 
 @pytest.fixture
