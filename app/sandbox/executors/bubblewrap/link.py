@@ -24,6 +24,7 @@ from app.sandbox.links import Fate, Room
 
 _TIE_SECONDS = 5.0
 _END_SECONDS = 5.0
+_LEAVE_SECONDS = 1.0
 _READ_AHEAD = 2**18
 _INIT = re.compile(rb'"child-pid": (\d+)\D')
 
@@ -126,14 +127,10 @@ class BubblewrapLink:
     async def _end(self) -> Fate:
         init = await self._tied()
         usage = tree_usage(self._process.pid, 0.0)
-        for fd in (init, self._launcher):
-            with contextlib.suppress(ProcessLookupError):
-                if fd is not None:
-                    signal.pidfd_send_signal(fd, signal.SIGKILL)
-        for fd in (init, self._launcher):
-            if fd is not None:
-                await _ended(fd)
-                os.close(fd)
+        # The init first: its launcher lets go of it, which nobody else here would, and leaves.
+        if init is not None:
+            await _end_process(init, patience=0.0)
+        await _end_process(self._launcher, patience=0.0 if init is None else _LEAVE_SECONDS)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0)
         self._writer.transport.abort()
@@ -180,15 +177,25 @@ def _opened(pid: int, parent: int) -> tuple[int, int] | None:
     return None
 
 
-async def _ended(fd: int) -> None:
-    """Wait until a process is dead; one that the kernel cannot let go of is left to it."""
+async def _end_process(fd: int, patience: float) -> None:
+    """Kill a process that does not end in that time, and close its descriptor."""
+    if not patience or not await _ended(fd, patience):
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        await _ended(fd, _END_SECONDS)
+    os.close(fd)
+
+
+async def _ended(fd: int, seconds: float) -> bool:
+    """Whether a process ends in that time; one that the kernel cannot let go of is left to it."""
     loop = asyncio.get_running_loop()
     dead = asyncio.Event()
     loop.add_reader(fd, dead.set)
     try:
-        async with asyncio.timeout(_END_SECONDS):
+        async with asyncio.timeout(seconds):
             await dead.wait()
     except TimeoutError:
-        return
+        return False
     finally:
         loop.remove_reader(fd)
+    return True
