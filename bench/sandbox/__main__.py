@@ -15,7 +15,7 @@ from typing import Any
 
 import uvloop
 
-from bench.sandbox import engine, local, overmcp
+from bench.sandbox import crowd, engine, local, overmcp
 from bench.sandbox.stage import Options, tell
 
 Figure = Callable[[Options, Mapping[str, Any]], Awaitable[dict[str, Any]]]
@@ -26,8 +26,10 @@ FIGURES: Mapping[str, Figure] = {
     "llm_sandbox": engine.llm_sandbox,
     "mcp": overmcp.over_mcp,
     "overshoot": local.overshoot,
-    "burst": local.burst,
-    "refill": local.refill,
+    "burst": crowd.burst,
+    "docker_burst": crowd.docker_burst,
+    "refill": crowd.refill,
+    "docker_refill": crowd.docker_refill,
 }
 
 

@@ -1,14 +1,11 @@
-"""Bubblewrap beside a bare Python, and both executors under time-out and burst."""
+"""Bubblewrap beside a bare Python, and what a time-out takes."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from app.sandbox.executors.bubblewrap import bubblewrap_backends
-from app.sandbox.executors.pooled import PooledExecutor
 from app.sandbox.links import Backend
-from app.sandbox.pool import PoolPlan
 from bench.sandbox.stage import (
     PANDAS,
     SMALL,
@@ -35,7 +32,6 @@ for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
 while True:
     pass
 """
-_REFILLED = 6
 
 
 def _backend() -> Backend:
@@ -86,56 +82,3 @@ async def overshoot(options: Options, _before: Mapping[str, Any]) -> Found:
         "timeout_overshoot_s": median_ms(spans) / 1000,
         "timeout_overshoot_p95_s": p95_ms(spans) / 1000,
     }
-
-
-async def burst(options: Options, _before: Mapping[str, Any]) -> Found:
-    """All at once on a pool of the default size: nothing may be lost or mixed up."""
-    async with kept_warm(_backend(), PoolPlan()) as executor:
-        found: Found = {}
-        for name, code in (("", "print({n})"), ("_pandas", f"n = {{n}}\n{PANDAS}print(n)")):
-            await filled(executor, 1)
-            found |= await _burst(executor, options.burst, code, f"burst_{options.burst}{name}")
-    return found
-
-
-async def _burst(executor: PooledExecutor, count: int, code: str, name: str) -> Found:
-    async def one(number: int) -> tuple[float, bool]:
-        result = await executor.run(task(code.replace("{n}", str(number))))
-        lines = result.stdout.splitlines()
-        if not lines or lines[-1] != str(number):
-            raise BenchError(f"{number}: {result.status} {result.stdout!r} {result.stderr[-300:]}")
-        return time.perf_counter() - began, result.is_warm
-
-    began = time.perf_counter()
-    ended = await asyncio.gather(*map(one, range(count)), return_exceptions=True)
-    seconds = time.perf_counter() - began
-    faults = [each for each in ended if isinstance(each, BaseException)]
-    if faults:
-        raise BenchError(f"{len(faults)} of {count} were lost: {faults[0]}")
-    spans = [each[0] for each in ended if not isinstance(each, BaseException)]
-    return {
-        f"{name}_p50_ms": median_ms(spans),
-        f"{name}_p95_ms": p95_ms(spans),
-        f"{name}_per_s": count / seconds,
-        f"{name}_lost": len(faults),
-        f"{name}_warm": sum(1 for each in ended if not isinstance(each, BaseException) and each[1]),
-    }
-
-
-async def refill(_options: Options, _before: Mapping[str, Any]) -> Found:
-    """Workers made in a second, one at a time and as many as there are processors at a time."""
-    found: Found = {}
-    for name, refills in (("", 1), ("_two_at_once", 2)):
-        plan = PoolPlan(least=_REFILLED, most=_REFILLED, refills=refills, memory_bytes=2**31)
-        found |= await _refill(_backend(), plan, f"bwrap_refill{name}")
-    return found
-
-
-async def _refill(backend: Backend, plan: PoolPlan, name: str) -> Found:
-    await backend.capabilities()
-    async with kept_warm(backend, plan) as executor:
-        began = time.perf_counter()
-        await filled(executor, plan.least)
-        seconds = time.perf_counter() - began
-        made = sum(executor.pool.waiting().values())
-    return {f"{name}_per_s": made / seconds}
