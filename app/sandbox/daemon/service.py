@@ -154,7 +154,8 @@ class Daemon:
     async def _tell(self, writer: Writer, task: Task, folder: Any, *, is_streamed: bool) -> None:
         async with contextlib.aclosing(self._events(task, folder, is_streamed)) as events:
             async for event in events:
-                await send_event(writer, event)
+                async with asyncio.timeout(self._allowance.patience_s):
+                    await send_event(writer, event)
 
     async def _events(
         self, task: Task, folder: Any, is_streamed: bool
