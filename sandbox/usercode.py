@@ -106,6 +106,9 @@ class User:
         limit(task, self.room)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         sys.path[:] = ["/task", *sys.path, *self.room["layers"]]
+        if self.room["layers"]:
+            # for the Pythons that user code starts
+            os.environ["PYTHONPATH"] = ":".join(self.room["layers"])
         sys.prefix = sys.exec_prefix = self.room["prefix"]
         sys.argv = ["/task/task.py"]
         if task["egress"]:

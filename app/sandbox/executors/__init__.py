@@ -1,7 +1,7 @@
 """The executors, one line each; `auto` tries those of `AUTO` in that order."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.kernel.clock import Clock, SystemClock
 from app.kernel.errors import AppError, Code
@@ -61,7 +61,10 @@ def _bubblewrap(setup: Setup) -> Sequence[Executor]:
 
 
 def _kubernetes(setup: Setup) -> Sequence[Executor]:
-    return [setup.pooled(KubernetesBackend(setup.site))]
+    # a folder of this machine is none of the cluster's: packages are in the image there, and
+    # nobody's socket leads out
+    here = replace(setup, layers=None, egress=None)
+    return [here.pooled(KubernetesBackend(setup.site))]
 
 
 def _sandboxd(setup: Setup) -> Sequence[Executor]:
