@@ -1,13 +1,14 @@
 """Makes the sandbox of a process from its settings: executors, packages, data sets, ways out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
 from app.kernel.settings import Settings
-from app.sandbox.egress import Egress, load_policies
+from app.sandbox.egress import Egress, Policy, load_policies
 from app.sandbox.executors import Options, Setup, make_executors
-from app.sandbox.executors.kubernetes import Site
+from app.sandbox.executors.kubernetes import site_of
 from app.sandbox.layers import LayerLimits, Layers, open_sources
 from app.sandbox.pool import PoolPlan
 from app.sandbox.service import Sandbox
@@ -40,20 +41,21 @@ def make_sandbox(
     """
     limits = Limits(wall_s=settings.sandbox_wall_seconds, memory_bytes=settings.sandbox_memory)
     volumes = open_volumes(settings.sandbox_volumes, [settings.home])
-    egress = Egress(load_policies(settings.sandbox_egress))
+    choice = _choice(settings, is_daemon=is_daemon)
+    egress = Egress(_policies(settings, choice))
     setup = Setup(
         options=_options(settings, limits, volumes),
         image=settings.sandbox_image,
         runtime=settings.sandbox_runtime,
         docker_socket=settings.sandbox_docker_socket,
-        site=_site(settings),
+        site=site_of(settings),
         daemon=settings.sandbox_daemon or "",
         token=token_of(settings.sandbox_daemon_token_file),
         layers=_layers(settings),
         egress=egress,
         metrics=metrics or Metrics(),
     )
-    executors = make_executors(_choice(settings, is_daemon=is_daemon), setup)
+    executors = make_executors(choice, setup)
     return Sandboxing(Sandbox(executors, limits, [egress]), volumes, egress.names())
 
 
@@ -63,6 +65,19 @@ def _choice(settings: Settings, *, is_daemon: bool) -> str:
     if is_daemon:
         return "auto" if choice == "sandboxd" else choice
     return "sandboxd" if choice == "auto" and settings.sandbox_daemon else choice
+
+
+def _policies(settings: Settings, choice: str) -> Mapping[str, Policy]:
+    """Who may be reached: nobody from a cluster, whose nodes have none of our sockets."""
+    if choice != "kubernetes":
+        return load_policies(settings.sandbox_egress)
+    if settings.sandbox_egress is not None:
+        raise AppError(
+            Code.CONFIG_INVALID,
+            "The kubernetes executor has no network for tasks, so no egress policies either.",
+            hint="Unset UAOL_SANDBOX_EGRESS, or choose the docker or bubblewrap executor.",
+        )
+    return {}
 
 
 def _options(settings: Settings, limits: Limits, volumes: Volumes) -> Options:
@@ -87,17 +102,3 @@ def _layers(settings: Settings) -> Callable[[], Layers]:
     sources = open_sources(settings.sandbox_wheelhouse, index)
     limits = LayerLimits(kept=settings.sandbox_layers, layer_bytes=settings.sandbox_layer_bytes)
     return lambda: Layers(settings.home / "layers", sources, limits)
-
-
-def _site(settings: Settings) -> Site:
-    return Site(
-        image=settings.sandbox_k8s_image,
-        namespace=settings.sandbox_k8s_namespace,
-        context=settings.sandbox_k8s_context,
-        runtime_class=settings.sandbox_k8s_runtime_class,
-        seccomp=settings.sandbox_k8s_seccomp,
-        user_namespaces=settings.sandbox_k8s_user_namespaces,
-        cpu=settings.sandbox_k8s_cpu,
-        pod_s=settings.sandbox_k8s_pod_seconds,
-        claims=settings.sandbox_k8s_claims,
-    )

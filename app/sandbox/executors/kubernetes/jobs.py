@@ -97,7 +97,7 @@ class Builder:
         }  # fmt: skip
 
     def _pod(self, room: Room, mode: Mode) -> Object:
-        runtime, claims = self.site.runtime_class, _claims(room, self.site)
+        runtime = self.site.runtime_class
         return {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,
@@ -112,7 +112,7 @@ class Builder:
             "dnsPolicy": "None", "dnsConfig": {"nameservers": ["127.0.0.1"]},
             "securityContext": self._identity(),
             "containers": [self._container(room, mode)],
-            "volumes": [*_memory_volumes(room), *claims],
+            "volumes": [*_memory_volumes(room), *_claims(self.site)],
         }  # fmt: skip
 
     def _identity(self) -> Object:
@@ -141,7 +141,7 @@ class Builder:
                 "capabilities": {"drop": ["ALL"]},
                 "readOnlyRootFilesystem": True, "runAsNonRoot": True, "procMount": "Default",
             },
-            "volumeMounts": _places(room),
+            "volumeMounts": _places(self.site),
         }  # fmt: skip
 
     def _resources(self, room: Room) -> Object:
@@ -171,21 +171,20 @@ def _memory_volumes(room: Room) -> list[Object]:
     ]
 
 
-def _claims(room: Room, site: Site) -> list[Object]:
-    claims = [site.claims[mount.target] for mount in room.mounts]
+def _claims(site: Site) -> list[Object]:
     return [
         {"name": f"data-{index}", "persistentVolumeClaim": {"claimName": name, "readOnly": True}}
-        for index, name in enumerate(claims)
+        for index, name in enumerate(site.claims.values())
     ]
 
 
-def _places(room: Room) -> list[Object]:
+def _places(site: Site) -> list[Object]:
     memory = {"task": "/task", "tmp": "/tmp", "shm": "/dev/shm"}
     return [
         *({"name": name, "mountPath": path} for name, path in memory.items()),
         *(
-            {"name": f"data-{index}", "mountPath": mount.target, "readOnly": True}
-            for index, mount in enumerate(room.mounts)
+            {"name": f"data-{index}", "mountPath": path, "readOnly": True}
+            for index, path in enumerate(site.claims)
         ),
     ]
 
