@@ -1,8 +1,8 @@
 """The folders in which proxies' sockets appear: one for each sandbox, seen inside read-only.
 
-Who reaches a socket is whoever can enter its folder. A server run by root gives that right to
-the sandbox's group alone. Any other server cannot give rights away, so there a folder's name is
-its secret: the folder above can be entered, but not listed.
+Who reaches a socket is whoever can enter its folder. A server that may give that right to the
+sandbox's group gives it to that group alone. Where it may not, since it is not root's or has lost
+the capability, a folder's name is its secret: the folder above can be entered, but not listed.
 """
 
 import contextlib
@@ -24,23 +24,28 @@ class Folders:
     """All folders of one server, below one of its own that it holds a lock on."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """`root` is where to make them: if None, `/run` for root, else the temporary folder."""
-        self._root = root or Path("/run" if os.geteuid() == 0 else tempfile.gettempdir())
+        """`root` is where to make them: if None, `/run` for root, else the temporary folder.
+
+        An engine that mounts them must know it by the same path.
+        """
+        default = "/run" if os.geteuid() == 0 else tempfile.gettempdir()
+        self._root = (root or Path(default)).absolute()
         self._base: Path | None = None
         self._lock = -1
 
     def new(self) -> Path:
         """An empty folder for one sandbox. Raises OSError."""
         if self._base is None:
+            self._root.mkdir(parents=True, exist_ok=True)
             self._sweep()
             self._base = self._make_base()
         path = self._base / secrets.token_hex(16)
         path.mkdir(0o700)
-        if os.geteuid() == 0:
-            os.chown(path, 0, _INSIDE_GROUP)
-            path.chmod(0o710)
-        else:
-            path.chmod(0o711)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _let_in(fd, ".", group=0o710, all_others=0o711)
+        finally:
+            os.close(fd)
         return path
 
     def drop(self, path: Path) -> None:
@@ -102,11 +107,7 @@ class BoundSocket:
         # By descriptor: a path may be too long for a socket, and /proc/net/unix would tell it.
         self.sock.bind(f"/proc/self/fd/{self._folder}/{SOCKET_NAME}")
         self._is_bound = True
-        if os.geteuid() == 0:
-            os.chown(SOCKET_NAME, 0, _INSIDE_GROUP, dir_fd=self._folder)
-            os.chmod(SOCKET_NAME, 0o660, dir_fd=self._folder)
-        else:
-            os.chmod(SOCKET_NAME, 0o666, dir_fd=self._folder)
+        _let_in(self._folder, SOCKET_NAME, group=0o660, all_others=0o666)
         self.sock.setblocking(False)
         self.sock.listen(_BACKLOG)
 
@@ -119,3 +120,13 @@ class BoundSocket:
                 os.unlink(SOCKET_NAME, dir_fd=self._folder)
         os.close(self._folder)
         self._folder = -1
+
+
+def _let_in(folder: int, name: str, *, group: int, all_others: int) -> None:
+    """Set the mode of what is in a folder: the one for the sandbox's group if it can be given."""
+    try:
+        os.chown(name, -1, _INSIDE_GROUP, dir_fd=folder)
+    except OSError:
+        os.chmod(name, all_others, dir_fd=folder)
+    else:
+        os.chmod(name, group, dir_fd=folder)

@@ -67,6 +67,30 @@ def test_who_reaches_the_socket(uid: int, answer: str) -> None:
     assert told.strip() == answer
 
 
+def test_without_the_right_to_give_rights_the_name_is_the_secret(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root of a container that has lost its capabilities."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    bound = BoundSocket(folder := folders.new())
+    modes = [mode(path)[0] for path in (folder.parent, folder, folder / SOCKET_NAME)]
+    assert modes == [0o711, 0o711, 0o666]
+    assert len(folder.name) == 32
+    bound.sock.close()
+    bound.remove()
+
+
+def test_the_place_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = Folders(Path("home/egress"))
+    assert folders.new().is_relative_to(tmp_path / "home" / "egress")
+    folders.close()
+
+
 def test_one_socket_at_a_time(folders: Folders) -> None:
     folder = folders.new()
     bound = BoundSocket(folder)
