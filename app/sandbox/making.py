@@ -42,7 +42,8 @@ def make_sandbox(
     limits = Limits(wall_s=settings.sandbox_wall_seconds, memory_bytes=settings.sandbox_memory)
     volumes = open_volumes(settings.sandbox_volumes, [settings.home])
     choice = _choice(settings, is_daemon=is_daemon)
-    egress = Egress(_policies(settings, choice))
+    # below the home, which an engine beside us knows by the same path
+    egress = Egress(_policies(settings, choice), root=settings.home / "egress")
     setup = Setup(
         options=_options(settings, limits, volumes),
         image=settings.sandbox_image,
