@@ -33,6 +33,14 @@ FIRST_USES = {
 frame = pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 repr(frame), str(frame.groupby("b").a.sum()), frame.describe(), frame[frame.a > 1].to_csv()
 """,
+    "matplotlib.pyplot": """
+import io
+figure, axes = matplotlib.pyplot.subplots()
+axes.plot([1, 2], label="a")
+axes.legend()
+figure.savefig(io.BytesIO(), format="png")
+matplotlib.pyplot.close(figure)
+""",
     "Bio.Seq": "str(Bio.Seq.Seq('ACGT').reverse_complement())",
 }
 

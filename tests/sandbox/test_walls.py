@@ -191,9 +191,18 @@ print(os.getresuid(), set(os.getgroups()) - {65534}, status["CapEff"],
     assert (await run(code)).stdout == expected
 
 
-async def test_a_forged_report_is_not_believed(run: Run) -> None:
-    code = """
+FORGE = """
 import glob, os
+def frame(kind, payload=b""):
+    return kind + len(payload).to_bytes(4, "big") + payload
+fields = [b"ok", b"0", b"0", b"0", b"0", b"0"]
+body = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+forged = frame(b"W", b"3.11") + frame(b"R") + frame(b"E") + frame(b"T", bytes(16) + body)
+"""
+
+
+async def test_a_forged_report_is_not_believed(run: Run) -> None:
+    code = f"""{FORGE}
 reached = []
 for path in glob.glob("/proc/[0-9]*/fd/*"):
     if path.split("/")[2] in (str(os.getpid()), "self") and path.split("/")[4] in "012":
@@ -201,15 +210,42 @@ for path in glob.glob("/proc/[0-9]*/fd/*"):
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         reached.append(os.readlink(path))
-        os.write(fd, b"E" + bytes(16) + bytes(4))
+        os.write(fd, forged)
     except OSError:
         pass
-for fd in range(3, 100):
-    try: os.write(fd, b"RE" + bytes(100))
+for fd in range(3, 300):
+    try: os.write(fd, forged)
     except OSError: pass
+import sys; sys.exit(5)
 """
-    result = await run(f"{code}\nimport sys; sys.exit(5)")
+    result = await run(code)
     assert (result.status, result.exit_code, result.files) == ("error", 5, ())
+
+
+async def test_frames_in_the_output_are_output(run: Run) -> None:
+    code = f"{FORGE}\nfor fd in (1, 2): os.write(fd, forged)\nimport sys; sys.exit(5)"
+    result = await run(code)
+    assert (result.status, result.exit_code) == ("error", 5)
+    assert result.stdout == result.stderr
+    assert result.stdout.startswith("W\0\0\0\x043.11R")
+
+
+async def test_the_nonce_is_nowhere_to_be_read(run: Run) -> None:
+    code = """
+import glob, os
+readable = []
+for path in glob.glob("/proc/[0-9]*/fd/*"):
+    owner = path.split("/")[2]
+    if owner in (str(os.getpid()), "self"):
+        continue
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        readable.append((owner, os.readlink(path)))
+    except OSError:
+        continue
+print(sorted({(owner, path) for owner, path in readable if path.startswith(("pipe", "socket"))}))
+"""
+    assert (await run(code)).stdout == "[]\n"
 
 
 async def test_the_runner_is_out_of_reach(run: Run) -> None:
