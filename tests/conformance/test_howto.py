@@ -46,7 +46,7 @@ def _here(url: str, platform: Platform) -> str:
 
 def test_there_is_a_page_for_each_client() -> None:
     pages = {path.stem for path in howto.FOLDER.glob("*.md")}
-    assert pages - {"kubernetes"} == set(howto.PAGES), "kubernetes is no client of MCP"
+    assert pages - {"compose", "kubernetes"} == set(howto.PAGES), "these are no clients of MCP"
 
 
 @pytest.mark.parametrize("page", howto.PAGES)

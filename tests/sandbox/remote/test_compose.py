@@ -54,6 +54,12 @@ def test_sandboxd_is_reached_by_its_socket_alone(services: dict[str, Any]) -> No
     assert groups == {"10001"}
 
 
+def test_the_server_starts_when_the_sandbox_is_tested(services: dict[str, Any]) -> None:
+    assert services["api"]["depends_on"] == {"sandboxd": {"condition": "service_healthy"}}
+    path = parse_address(services["sandboxd"]["environment"]["UAOL_SANDBOX_DAEMON"]).path
+    assert str(path) in services["sandboxd"]["healthcheck"]["test"][-1]
+
+
 def test_what_is_given_to_sandboxes_has_one_path(services: dict[str, Any]) -> None:
     home = services["sandboxd"]["environment"]["UAOL_HOME"]
     assert folders(services["sandboxd"])[home] == home
