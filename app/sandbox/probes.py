@@ -18,11 +18,13 @@ def env():
         leaked = b""
     return leaked == b"" and "UAOL_SANDBOX" in os.environ, f"{len(leaked)} bytes at the launcher"
 def network():
+    # a pod has a network, which its policy shuts: packets are dropped or refused on their way
+    is_pod = os.environ.get("UAOL_SANDBOX") == "kubernetes"
     for family, address in ((2, ("169.254.169.254", 80)), (2, ("8.8.8.8", 53)), (10, ("::2", 53))):
         with socket.socket(family, 1) as sock:
             sock.settimeout(0.2)
             reached = sock.connect_ex(address)
-        if reached not in (101, 99, 97):
+        if reached == 0 or not (is_pod or reached in (101, 99, 97)):
             return False, f"connect to {address[0]} gave errno {reached}"
     return True, "unreachable"
 def root():

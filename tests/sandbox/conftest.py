@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.kernel.settings import Settings
 from app.sandbox import (
     AUTO,
     InputFile,
@@ -20,6 +21,7 @@ from app.sandbox import (
     TaskSpec,
     make_executors,
 )
+from app.sandbox.executors.kubernetes import site_of
 from tests.conftest import cannot_run
 from tests.sandbox.docker.engine import need_docker, using_engine
 
@@ -29,7 +31,7 @@ Run = Callable[..., Awaitable[TaskResult]]
 Settle = Callable[[], Awaitable[None]]
 
 
-WAYS = [f"{name}{how}" for name in AUTO for how in ("", "-warm")]
+WAYS = [f"{name}{how}" for name in (*AUTO, "kubernetes") for how in ("", "-warm")]
 
 
 @pytest.fixture(scope="session", params=WAYS)
@@ -39,7 +41,8 @@ async def sandbox(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIt
     pool = PoolPlan(least=2, most=4) if is_warm else PoolPlan(least=0, most=0)
     if name == "docker":
         need_docker()
-    opened = Sandbox(make_executors(name, Setup(options=Options(SMALL, pool))))
+    setup = Setup(options=Options(SMALL, pool), site=site_of(Settings()))
+    opened = Sandbox(make_executors(name, setup))
     with using_engine():
         status = await opened.start()
     if not status.available:

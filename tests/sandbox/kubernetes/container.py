@@ -156,7 +156,7 @@ def _room(
         options += ["--perms", "0777", "--size", size, "--tmpfs", mount["mountPath"]]
     for name, value in {"PATH": "/usr/bin:/bin", **variables}.items():
         options += ["--setenv", name, value]
-    return [*options, "--remount-ro", "/", "--chdir", "/", "--"]
+    return [*options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--"]
 
 
 def _links() -> list[str]:
