@@ -47,9 +47,6 @@ class Call:
         try:
             await self._conclude(is_one_too_many=is_one_too_many)
             await self._client.close(_FLUSH_S)
-        except asyncio.CancelledError:
-            self._verdict, self._reason = "allowed", "task_ended"
-            raise
         finally:
             self._client.abort()
 
@@ -63,7 +60,10 @@ class Call:
         except RefusedError as error:
             self._verdict = "failed" if error.is_failure else "refused"
             self._reason = error.code
-            self._tell(error)
+            await self._tell(error)
+        except asyncio.CancelledError:
+            self._verdict, self._reason = "allowed", "task_ended"
+            raise
         except CutError as error:
             self._verdict, self._reason = error.verdict, error.reason
             if error.reason in _UNHEARD:
@@ -109,8 +109,7 @@ class Call:
     async def _carry(self, request: Request, upstream: Ends) -> None:
         self._flow = Flow(self._client, upstream, self._policy, self._budget)
         if request.is_tunnel:
-            self._client.writer.write(ESTABLISHED)
-            self._is_established = True
+            self._is_established = await self._client.send(ESTABLISHED)
             up = _tunnelled(await self._hello(request.host), self._client.reader)
         else:
             up = _plain(request, self._client.reader)
@@ -125,7 +124,7 @@ class Call:
         except (asyncio.IncompleteReadError, OSError):
             raise CutError("allowed", "client_left") from None
 
-    def _tell(self, error: RefusedError) -> None:
+    async def _tell(self, error: RefusedError) -> None:
         self._host, self._port = self._host or error.host, self._port or error.port
         if self._is_established:
             answer = TLS_DENIED
@@ -133,8 +132,7 @@ class Call:
             return  # the upstream has begun to answer
         else:
             answer = refusal(error, self._host, self._port, self._policy.hosts)
-        with contextlib.suppress(OSError):
-            self._client.writer.write(answer)
+        await self._client.send(answer)
 
 
 async def _tunnelled(hello: bytes, reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:

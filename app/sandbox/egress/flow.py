@@ -58,21 +58,20 @@ class Flow:
                 task.result()
 
     async def _send(self, up: AsyncGenerator[bytes, None], *, is_tunnel: bool) -> None:
-        writer = self._upstream.writer
         try:
             async with contextlib.aclosing(up):
                 async for data in up:
-                    if not await self._pass("up", data, writer):
+                    if not await self._pass("up", data, self._upstream):
                         # It may have answered before it stopped to listen.
                         return
         except (asyncio.IncompleteReadError, OSError):
             raise CutError("allowed", "client_left") from None
         if is_tunnel:
-            _end(writer)
+            _end(self._upstream.writer)
 
     async def _receive(self) -> None:
         while data := await self._read_upstream():
-            if not await self._pass("down", data, self._client.writer):
+            if not await self._pass("down", data, self._client):
                 raise CutError("allowed", "client_left")
         _end(self._client.writer)
 
@@ -82,16 +81,13 @@ class Flow:
         except OSError:
             raise CutError("failed", "upstream_lost") from None
 
-    async def _pass(self, direction: Direction, data: bytes, to: asyncio.StreamWriter) -> bool:
+    async def _pass(self, direction: Direction, data: bytes, to: Ends) -> bool:
         """Write what the caps allow; False if the other side takes no more."""
         allowed, delay = self._budget.take(direction, len(data))
         self._touch(delay)
         if delay:
             await asyncio.sleep(delay)
-        try:
-            to.write(data[:allowed])
-            await to.drain()
-        except OSError:
+        if not await to.send(data[:allowed]):
             return False
         self._touch(0.0)
         self.moved[direction] += allowed

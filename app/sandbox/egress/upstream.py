@@ -22,6 +22,15 @@ class Ends:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
+    async def send(self, data: bytes) -> bool:
+        """Write it and wait while the other side is slow; False if it takes no more."""
+        try:
+            self.writer.write(data)
+            await self.writer.drain()
+        except (OSError, RuntimeError):  # uvloop's, of a transport that is closed
+            return False
+        return True
+
     async def close(self, within_s: float) -> None:
         """Close it once what is written has been taken, or after `within_s` in any case."""
         self.writer.close()

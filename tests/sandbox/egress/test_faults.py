@@ -175,3 +175,22 @@ async def test_a_thousand_doors_leave_nothing(outside: Outside, egress: Egress) 
         egress.drop_folder(folder)
         assert not folder.exists()
     assert egress._doors == set()
+
+
+async def test_a_verdict_stands_though_the_task_ends_before_it_is_read(
+    open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = asyncio.Event()
+
+    async def never(_ends: upstream.Ends, _within_s: float) -> None:
+        closing.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(upstream.Ends, "close", never)
+    way = await open_door(443)
+    async with way.peer() as peer:
+        await peer.send(b"CONNECT other.example.org:443 HTTP/1.1\r\n\r\n")
+        await closing.wait()
+        await way.door.close()
+    (one,) = way.door.calls
+    assert (one.host, one.verdict) == ("other.example.org", "refused")
