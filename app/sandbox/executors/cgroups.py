@@ -162,6 +162,22 @@ def find_groups(proc: Path = Path("/proc/self")) -> Groups | None:
     return groups
 
 
+def group_of(pid: int, proc: Path = Path("/proc")) -> Group:
+    """The group that a process was put into by others, to be read. Raises OSError."""
+    own = list(_own_groups((proc / str(pid) / "cgroup").read_text(encoding="utf-8")))
+    mounts = list(_mounts((proc / "self" / "mountinfo").read_text(encoding="utf-8")))
+    folders: dict[str, Path] = {}
+    # version 2 may be there without any controller, beside version 1, which then counts
+    for controllers, path in sorted(own, key=lambda each: bool(each[0])):
+        for mount in mounts:
+            is_unified = mount.kind == "cgroup2"
+            names = set(CONTROLLERS) & (set(CONTROLLERS) if is_unified else controllers)
+            is_its = is_unified != bool(controllers) and (is_unified or names & mount.options)
+            if is_its and (folder := mount.folder(path)):
+                folders.update(dict.fromkeys(names, folder))
+    return Group(folders)
+
+
 @dataclass(frozen=True)
 class _Mount:
     """A mounted hierarchy: its controllers, where it is, and which of its groups is on top."""

@@ -65,10 +65,9 @@ async def test_a_missing_image_is_told_with_what_to_do(engine: None) -> None:
 
 
 async def test_an_image_that_is_none_of_ours_is_refused(engine: None) -> None:
-    before = containers()
     with pytest.raises(IsolationError, match="not a sandbox image"):
         await docker_backend(image=base_name()).capabilities()
-    assert containers() <= before
+    assert ours() == set()
 
 
 async def test_an_unknown_runtime_is_refused(engine: None) -> None:
@@ -94,7 +93,6 @@ async def test_kill_removes_and_may_be_asked_for_twice(backend: DockerBackend) -
     first, second = await asyncio.gather(link.kill(), link.kill())
     assert first == second == await link.kill()
     assert (first.is_oom, first.complaint, first.outage) == (False, "", "")
-    assert first.usage.cpu_s > 0
     assert first.usage.peak_memory_bytes > 2**20
     assert link.container not in ours()
     assert await link.reader.read() == b""

@@ -1,16 +1,15 @@
 """One running container as a link: its wire, and its certain end with what the engine saw of it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from app.sandbox.executors.cgroups import group_of
 from app.sandbox.executors.docker.attach import Attachment
 from app.sandbox.executors.docker.engine import Engine, EngineGoneError, MissingError
 from app.sandbox.executors.usage import tree_usage
 from app.sandbox.links import Fate
-from app.sandbox.types import Usage
 
 _LOOK_SECONDS = 2.0
 _KILLED = 128 + 9
@@ -61,24 +60,24 @@ class DockerLink:
             return Fate(outage="the container was removed from outside")
         except (TimeoutError, OSError):
             return Fate()
-        if state.get("OOMKilled"):
-            return Fate(is_oom=True, usage=await self._used(state))
         # no signal from inside ends the first process of a pid namespace
         is_killed = not state.get("Running") and state.get("ExitCode") == _KILLED
-        outage = "the container was killed from outside" if is_killed else ""
-        return Fate(usage=await self._used(state), outage=outage)
+        if is_killed and not state.get("OOMKilled"):
+            return Fate(outage="the container was killed from outside")
+        pid = int(state.get("Pid") or 0)
+        fate = await asyncio.to_thread(_seen, self.container, pid)
+        return replace(fate, is_oom=fate.is_oom or bool(state.get("OOMKilled")))
 
-    async def _used(self, state: Mapping[str, Any]) -> Usage:
-        return await asyncio.to_thread(_usage, self.container, int(state.get("Pid") or 0))
 
+def _seen(container: str, pid: int) -> Fate:
+    """What the host knows of a container's processes, if they can be seen from here.
 
-def _usage(container: str, pid: int) -> Usage:
-    """What the container's processes have used, if they can be seen from here.
-
-    Not the engine's own figures: asking for those takes up to a second.
+    Not the engine's own figures: asking for those takes up to a second, and that a process was
+    killed for memory it says only of the last one.
     """
     try:
-        is_ours = container in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii")
+        if container not in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii"):
+            return Fate()
+        return Fate(group_of(pid).counted().is_oom, tree_usage(pid, 0.0))
     except OSError:
-        is_ours = False
-    return tree_usage(pid, 0.0) if is_ours else Usage()
+        return Fate()
