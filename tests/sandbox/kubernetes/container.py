@@ -123,13 +123,26 @@ class Container:
         await asyncio.wait(self.pumps)
 
 
-def run_once(image: Image, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command that may write to the image's folder, as its builder does."""
-    options = [*_SYSTEM, "--bind", str(image.tools), "/opt/uaol", "--unshare-all"]
-    return subprocess.run(
-        [str(image.bwrap), *options, *_links(), "--", *command],
-        env={}, cwd="/", capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def run_once(
+    image: Image, command: list[str], variables: Mapping[str, str] | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that may write to the image's folder, as its builder does.
+
+    An empty `stdin` is one on which nothing ever comes.
+    """
+    options = [*_SYSTEM, "--bind", str(image.tools), "/opt/uaol", "--tmpfs", "/task"]
+    for name, value in (variables or {}).items():
+        options += ["--setenv", name, value]
+    silent, held = os.pipe()
+    try:
+        source: dict[str, Any] = {"input": stdin} if stdin else {"stdin": silent}
+        return subprocess.run(
+            [str(image.bwrap), *options, "--unshare-all", *_links(), "--", *command],
+            env={}, cwd="/", capture_output=True, text=True, check=False, **source,
+        )  # fmt: skip
+    finally:
+        os.close(silent)
+        os.close(held)
 
 
 def _drop() -> list[str]:
