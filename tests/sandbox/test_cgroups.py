@@ -114,9 +114,11 @@ def test_processes_and_their_children_move(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         group.add(process.pid)
-        found = sorted(Path("/sys/fs/cgroup").glob(f"**/uaol-{os.getpid()}/*/cgroup.procs"))
-        assert found
-        assert all(len(path.read_text().split()) == 2 for path in found)
+        files = Path("/sys/fs/cgroup").glob(f"**/uaol-{os.getpid()}/*/cgroup.procs")
+        inside = [path.read_text().split() for path in files]
+        own = [pids for pids in inside if str(process.pid) in pids]
+        assert own
+        assert {len(pids) for pids in own} == {2}
         process.kill()
     group.remove()
     real_groups().close()
