@@ -97,8 +97,8 @@ def _system() -> Iterator[str]:
             yield from ("--symlink", str(Path(folder).readlink()), folder)
         elif Path(folder).is_dir():
             yield from ("--ro-bind", folder, folder)
-    # libblas and others are reached through /etc/alternatives on Debian
-    for path in ("/etc/ld.so.cache", "/etc/alternatives"):
+    # libblas and others are reached through /etc/alternatives on Debian; fc-list wants /etc/fonts
+    for path in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts"):
         yield from ("--ro-bind-try", path, path)
 
 
