@@ -180,7 +180,20 @@ PROOFS: dict[str, Demand] = {
         "Code runs isolated or not at all.",
         "sandbox/test_walls.py",
         "sandbox/test_conformance.py",
+        "sandbox/test_service.py",
         "proxy/test_sandbox_tool.py::test_without_walls_nothing_runs",
+    ),
+    "sandbox-pool": _of(
+        "Workers wait and are used once; an empty pool queues nobody; a session's end is told.",
+        "sandbox/test_pool.py",
+        "sandbox/test_pooled.py",
+        "sandbox/test_sessions.py",
+    ),
+    "run-python": _of(
+        "run_python over MCP: files, pictures, progress, sessions; the sandbox's faults are free.",
+        "surfaces/test_run_python.py",
+        "proxy/test_run_python.py",
+        "sandbox/test_stream.py",
     ),
     "resume": _of(
         "kill -9 of the worker in each node: Success, charged once, no artifact twice.",
