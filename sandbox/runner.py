@@ -146,6 +146,8 @@ class Tasks:
     def __init__(self, wire: Wire, processes: Any) -> None:
         self.wire, self.processes = wire, processes
         room = wire.receive()
+        if room.get("filter"):
+            tool("barrier").take(room["filter"])
         if room["relay"]:
             wire.relay = tool("relay").start(EGRESS, PROXY_PORT)
         sys.path[:] = [*sys.path[1:], *room["sites"]]
