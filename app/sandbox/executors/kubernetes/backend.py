@@ -100,7 +100,12 @@ class KubernetesBackend:
         if swept := await namespace.sweep():
             logger.info("removed %d sandboxes of processes that ended", swept)
         is_own = self._has_user_namespaces(version)
-        builder = Builder(self._site, namespace.instance.labels, has_user_namespace=is_own)
+        builder = Builder(
+            self._site,
+            namespace.instance.labels,
+            has_user_namespace=is_own,
+            has_kernel=level in ("gvisor", "microvm"),
+        )
         found = await survey(namespace, builder)
         return _Ground(
             api, namespace, builder.with_interpreter(found.interpreter),

@@ -57,11 +57,15 @@ def check_room(room: Room, site: Site) -> None:
 
 @dataclass(frozen=True)
 class Builder:
-    """Writes the Jobs of one process. `has_user_namespace`: each pod gets one of its own."""
+    """Writes the Jobs of one process.
+
+    `has_user_namespace`: each pod gets one of its own; `has_kernel`: its runtime brings a kernel.
+    """
 
     site: Site
     labels: Mapping[str, str]
     has_user_namespace: bool = False
+    has_kernel: bool = False
     interpreter: str = "python3"
 
     def with_interpreter(self, path: str) -> "Builder":
@@ -116,9 +120,10 @@ class Builder:
         }  # fmt: skip
 
     def _identity(self) -> Object:
-        # The limit on processes counts a uid's, and without a user namespace over the whole node:
-        # so there each sandbox is somebody else.
-        uid = NOBODY if self.has_user_namespace else _UIDS[secrets.randbelow(len(_UIDS))]
+        # The limit on processes counts a uid's, and where pods share a kernel and its users, over
+        # the whole node: so there each sandbox is somebody else.
+        is_alone = self.has_user_namespace or self.has_kernel
+        uid = NOBODY if is_alone else _UIDS[secrets.randbelow(len(_UIDS))]
         profile = {"type": "RuntimeDefault"}
         if self.site.seccomp:
             profile = {"type": "Localhost", "localhostProfile": self.site.seccomp}
