@@ -63,10 +63,12 @@ class Seen:
 
 
 @pytest.fixture
-def cells(tmp_path: Path) -> Any:
+def cells(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """`cells(code, ...)`: run them one after the other, with the output folder as theirs."""
     folder = tmp_path / "output"
     folder.mkdir()
+    # matplotlib looks for fonts once, not for every test
+    fonts = tmp_path_factory.getbasetemp() / "matplotlib"
     driver = tmp_path / "runner.py"
     driver.write_text(DRIVER)
 
@@ -74,7 +76,7 @@ def cells(tmp_path: Path) -> Any:
         done = subprocess.run(
             [sys.executable, str(driver), str(TOOL)],
             input=json.dumps(codes),
-            env={"UAOL_OUTPUT": str(folder), "MPLBACKEND": "Agg", "MPLCONFIGDIR": str(tmp_path)},
+            env={"UAOL_OUTPUT": str(folder), "MPLBACKEND": "Agg", "MPLCONFIGDIR": str(fonts)},
             cwd=folder,
             capture_output=True,
             text=True,
