@@ -107,6 +107,13 @@ class Group:
             children = Path(f"/proc/{current}/task/{current}/children").read_text(encoding="ascii")
             waiting += map(int, children.split())
 
+    def unleash(self) -> None:
+        """Lift the limit on CPU, as to leave takes some too."""
+        if cpu := self._folders.get("cpu"):
+            for file, value in (("cpu.max", "max"), ("cpu.cfs_quota_us", "-1")):
+                if (cpu / file).exists():
+                    (cpu / file).write_text(value, encoding="ascii")
+
     def counted(self) -> Counted:
         """What it has counted so far."""
         memory, cpu = self._folders.get("memory"), self._folders.get("cpu")

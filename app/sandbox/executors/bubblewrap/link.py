@@ -127,6 +127,9 @@ class BubblewrapLink:
     async def _end(self) -> Fate:
         init = await self._tied()
         usage = tree_usage(self._process.pid, 0.0)
+        if self._group is not None:
+            with contextlib.suppress(OSError):
+                self._group.unleash()
         # The init first: its launcher lets go of it, which nobody else here would, and leaves.
         if init is not None:
             await _end_process(init, patience=0.0)
