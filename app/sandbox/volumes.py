@@ -151,8 +151,8 @@ def _checked(volume: Volume, closed: Sequence[Path]) -> Volume:
     if not volume.path.is_absolute():
         raise _invalid(volume.name, "needs an absolute path")
     path = _real(volume.path)
-    if path is None or not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
-        raise _invalid(volume.name, "is no folder that can be read")
+    if path is None or not _is_readable(path):
+        raise _invalid(volume.name, "is no folder that sandboxed code can read")
     if any(part.startswith(".") for part in path.parts):
         raise _invalid(volume.name, "lies in a hidden folder")
     for place in (*closed, *map(Path, _CLOSED)):
@@ -163,6 +163,13 @@ def _checked(volume: Volume, closed: Sequence[Path]) -> Volume:
         if path.is_relative_to(place):
             raise _invalid(volume.name, "lies among secrets or the system's own files")
     return Volume(volume.name, path, volume.title, volume.description, volume.licence)
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether sandboxed code can read the folder, which is nobody's where the server is root."""
+    if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
+        return False
+    return os.geteuid() != 0 or path.stat().st_mode & 0o005 == 0o005
 
 
 def _object(text: str, problem: str) -> Mapping[str, Any]:

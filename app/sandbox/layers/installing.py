@@ -5,6 +5,7 @@ It is not believed: names, kinds, number and size are checked again as the files
 """
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -24,6 +25,7 @@ LAYERS = "/opt/layers"
 _TASK = "layer"
 _SPARE_BYTES = 64 * 2**20
 _LONGEST_NAME = 500
+_UNFIT = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 @dataclass
@@ -54,8 +56,9 @@ async def install(run: Run, wheel: Wheel, file: Path, draft: Draft, limits: Laye
     spec = TaskSpec(
         f"{_TASK}-{draft.id}", code, (), (InputFile("package.whl", file),), _limits(most, limits)
     )
-    tar = _answer(await run(spec), f"{wheel.name} {wheel.version}")
-    await asyncio.to_thread(_spread, tar, draft, most, files)
+    label = f"{wheel.name} {wheel.version}"
+    tar = _answer(await run(spec), label)
+    await asyncio.to_thread(spread, tar, draft, most, files, label)
 
 
 def seal(place: Path) -> tuple[int, int]:
@@ -110,29 +113,43 @@ def _last(text: str) -> str:
     return ascii(text.strip().rpartition("\n")[2][:200])
 
 
-def _spread(data: bytes, draft: Draft, most: int, files: int) -> None:
-    for name, content in _plain_files(data):
-        most, files = most - len(content), files - 1
-        if most < 0 or files < 0:
-            raise failed("the sandbox gave back more than it was allowed")
-        path = draft.place / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Two packages with the same file: the first stays, in the order of names.
-        if not path.exists():
-            path.write_bytes(content)
-            draft.files, draft.size = draft.files + 1, draft.size + len(content)
+def spread(data: bytes, draft: Draft, most: int, files: int, label: str) -> None:
+    """Write the files of a tar that a sandbox gave back, up to `most` bytes in so many files.
 
-
-def _plain_files(data: bytes) -> Iterator[tuple[str, bytes]]:
+    Raises AppError: SANDBOX_FAILED for a tar that honest code does not make,
+    SANDBOX_REQUIREMENT_REFUSED for names that no folder can hold; OSError of the disk.
+    """
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            for entry in tar:
-                file = tar.extractfile(entry) if entry.type == tarfile.REGTYPE else None
-                if file is None or not _is_plain(entry.name):
-                    raise failed("the sandbox gave back something that is not a plain file")
-                yield entry.name, file.read()
-    except (tarfile.TarError, ValueError, UnicodeError) as error:
+        for name, content in _plain_files(data, most, files):
+            _write(draft, name, content)
+    except (tarfile.TarError, ValueError) as error:
         raise failed("what the sandbox gave back cannot be read") from error
+    except OSError as error:
+        if error.errno in _UNFIT:
+            raise refused(label, "a name in it is too long, or a file and a folder") from error
+        raise
+
+
+def _write(draft: Draft, name: str, content: bytes) -> None:
+    path = draft.place / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two packages with the same file: the first stays, in the order of names.
+    if not path.exists():
+        path.write_bytes(content)
+        draft.files, draft.size = draft.files + 1, draft.size + len(content)
+
+
+def _plain_files(data: bytes, most: int, files: int) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        for entry in tar:
+            most, files = most - entry.size, files - 1
+            if most < 0 or files < 0 or entry.size < 0:
+                raise failed("the sandbox gave back more than it was allowed")
+            is_file = entry.type == tarfile.REGTYPE and not entry.issparse()
+            file = tar.extractfile(entry) if is_file and _is_plain(entry.name) else None
+            if file is None:
+                raise failed("the sandbox gave back something that is not a plain file")
+            yield entry.name, file.read()
 
 
 def _is_plain(name: str) -> bool:

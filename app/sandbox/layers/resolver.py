@@ -163,6 +163,8 @@ def find_uv() -> str:
 
 def _confine(pid: int) -> None:
     """Bound what the process may use; one that has ended already needs no bounds."""
+    if not hasattr(resource, "prlimit"):  # macOS, with the docker executor
+        return
     with contextlib.suppress(ProcessLookupError):
         for kind, most in _CEILINGS:
             resource.prlimit(pid, kind, (most, most))

@@ -54,6 +54,7 @@ class Layers:
         self._builds: Flights[Mounted] = Flights()
         self._one_build = asyncio.Semaphore()
         self._run: Run | None = None
+        self._is_tidy = False
 
     def build_with(self, run: Run) -> None:
         """Name the executor in whose sandbox layers are built, and for whose Python."""
@@ -145,7 +146,10 @@ class Layers:
             return mounted
         try:
             async with asyncio.timeout(self._limits.build_s):
-                return await self._found_or_built(lock, say)
+                mounted = await self._found_or_built(lock, say)
+                if not self._is_tidy:
+                    await self._tidy()
+                return mounted
         except TimeoutError as error:
             raise failed(f"it took more than {self._limits.build_s:.0f} seconds") from error
 
@@ -153,8 +157,12 @@ class Layers:
         path = self._shelf.lock_path(lock.id)
         while True:
             held = await locked(path, exclusive=False)
-            if await asyncio.to_thread(self._shelf.has, lock.id):
-                return self._shelf.lend(lock.id, held)
+            try:
+                if await asyncio.to_thread(self._shelf.has, lock.id):
+                    return self._shelf.lend(lock.id, held)
+            except BaseException:
+                held.release()
+                raise
             held.release()
             held = await locked(path, exclusive=True)
             try:
@@ -175,8 +183,14 @@ class Layers:
             await asyncio.to_thread(self._shelf.put, draft)
         finally:
             await asyncio.to_thread(self._shelf.drop, draft)
+        _log.info("a layer was built", extra={"layer": lock.id})
+        await self._tidy()
+
+    async def _tidy(self) -> None:
         gone = await asyncio.to_thread(self._shelf.evict)
-        _log.info("a layer was built", extra={"layer": lock.id, "evicted": len(gone)})
+        self._is_tidy = True
+        if gone:
+            _log.info("layers were evicted", extra={"layers": gone})
 
     def _runner(self) -> Run:
         if self._run is None:

@@ -48,6 +48,8 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "long name": lambda wheel: add_entry(wheel, "d/" * 250 + "x"),
     "link": lambda wheel: add_link(wheel, "bad/link", "/etc/shadow"),
     "link to a folder": lambda wheel: add_link(wheel, "linked", "/etc"),
+    "long part of a name": lambda wheel: add_entry(wheel, "d" * 300 + "/x"),
+    "file and folder": lambda wheel: add_entry(wheel, "bad.py/x"),
     "second metadata": lambda wheel: add_entry(wheel, "worse-1.0.dist-info/METADATA"),
 }
 

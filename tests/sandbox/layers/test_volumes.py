@@ -117,6 +117,14 @@ def test_neither_the_home_nor_secrets(
         refusal(json.dumps({"data": str(home / "genomes")}), (secret,))
 
 
+def test_it_can_be_read_by_sandboxed_code(folder: Path) -> None:
+    (folder / "hg38").chmod(0o700)
+    if os.geteuid() == 0:
+        refusal(str(folder))
+    else:
+        assert open_volumes(str(folder)).all()
+
+
 @pytest.mark.parametrize("name", ["", "A", "a/b", "..", ".a", "a b", "-a", "a\n", "é", "x" * 64])
 def test_names_are_plain(name: str, folder: Path) -> None:
     refusal(json.dumps({name: str(folder / "hg38")}))
