@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,16 +82,16 @@ class Cluster:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def serve(self) -> AsyncIterator["Cluster"]:
+    async def serve(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["Cluster"]:
         """Listen on loopback until the block is left; then nothing of it runs."""
         app = web.Application(middlewares=[self._script], client_max_size=2**24)
         app.add_routes(self._routes())
         runner = web.AppRunner(app, shutdown_timeout=0.5)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         self.port = runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         try:
             yield self
         finally:

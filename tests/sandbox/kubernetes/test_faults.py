@@ -100,10 +100,30 @@ async def test_what_only_an_operator_mends_says_how(
     assert hint in caught.value.hint
 
 
-async def test_a_lost_answer_leaves_no_sandbox(ready: KubernetesBackend, cluster: Cluster) -> None:
+async def test_a_lost_answer_is_asked_for_again(ready: KubernetesBackend, cluster: Cluster) -> None:
     cluster.fail("POST", JOBS, 0, is_done=True)
+    assert await answers(await ready.launch(Room()))
+    assert count(cluster, "POST") == 2
+
+
+async def test_lost_answers_leave_no_sandbox(ready: KubernetesBackend, cluster: Cluster) -> None:
+    cluster.fail("POST", JOBS, 0, is_done=True)
+    cluster.fail("POST", JOBS, 0, times=2)
     with pytest.raises(ApiError):
         await ready.launch(Room())
+    await until(lambda: not cluster.jobs and not cluster.pods)
+
+
+async def test_a_launch_that_is_given_up_leaves_no_sandbox(
+    ready: KubernetesBackend, cluster: Cluster
+) -> None:
+    cluster.fail("POST", JOBS, -2)
+    launching = asyncio.create_task(ready.launch(Room()))
+    await until(lambda: count(cluster, "POST") == 1)
+    launching.cancel()
+    await asyncio.wait([launching])
+    cluster.hold.set()
+    await until(lambda: count(cluster, "DELETE") >= 1)
     await until(lambda: not cluster.jobs and not cluster.pods)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
 
 from yaml import YAMLError
 
@@ -68,9 +70,18 @@ def _access(settings: Any) -> Access:
         host=settings.host.rstrip("/"),
         tls=_tls(settings) if settings.host.startswith("https") else None,
         server_name=settings.tls_server_name,
-        proxy=settings.proxy,
+        proxy=_proxy(settings),
         authorization=lambda: _authorization(settings),
     )
+
+
+def _proxy(settings: Any) -> str | None:
+    """The kubeconfig's `proxy-url`, or the environment's unless it makes an exception."""
+    place = urlsplit(settings.host).netloc
+    is_spared = bool(settings.no_proxy) and proxy_bypass_environment(
+        place, {"no": settings.no_proxy}
+    )
+    return None if is_spared else settings.proxy
 
 
 def _tls(settings: Any) -> ssl.SSLContext:

@@ -18,7 +18,7 @@ _APPLY = "Apply sandbox/kubernetes: `kubectl apply -k sandbox/kubernetes`."
 # verb, API group, resource; what sandbox/kubernetes/rbac.yaml grants
 RIGHTS = (
     ("create", "batch", "jobs"), ("list", "batch", "jobs"), ("delete", "batch", "jobs"),
-    ("get", "", "pods"), ("list", "", "pods"), ("watch", "", "pods"), ("delete", "", "pods"),
+    ("list", "", "pods"), ("watch", "", "pods"), ("delete", "", "pods"),
     ("get", "", "pods/attach"), ("create", "", "pods/attach"), ("get", "", "pods/log"),
     ("list", "", "events"), ("list", "", "resourcequotas"), ("list", "", "limitranges"),
     ("list", "networking.k8s.io", "networkpolicies"),

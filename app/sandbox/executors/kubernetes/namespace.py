@@ -16,7 +16,7 @@ from app.sandbox.types import IsolationError
 
 logger = logging.getLogger(__name__)
 
-_NAMES = 4
+_NAMES, _POSTS = 4, 3
 _REMOVE_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 _NO_POD_SECONDS = 2.0
@@ -56,20 +56,33 @@ class Namespace:
             name = new_name()
             followed = self.watch.follow(name)
             try:
-                await self.api.create(self._jobs, build(name))
-            except ApiError as error:
+                await self._make(build(name))
+            except BaseException as error:
                 self.watch.forget(name)
+                if not isinstance(error, ApiError) or error.status == 0:
+                    self._remove_late(name, Followed())  # it may have been made all the same
+                if not isinstance(error, ApiError):
+                    raise
                 if error.status == 409 and attempt < _NAMES - 1:
                     continue
-                if error.status in (0, 500, 504):
-                    self._remove_late(name, Followed())  # it may have been made all the same
                 raise explained(error) from error
-            except asyncio.CancelledError:
-                self.watch.forget(name)
-                self._remove_late(name, Followed())
-                raise
             return name, followed
         raise AssertionError("the last attempt returns or raises")
+
+    async def _make(self, body: dict[str, Any]) -> None:
+        """Post a Job. An answer that got lost is asked for again: a name is only ever ours."""
+        is_unsure = False
+        for attempt in range(_POSTS):
+            try:
+                await self.api.create(self._jobs, body)
+                return
+            except ApiError as error:
+                if error.status == 409 and is_unsure:
+                    return
+                if error.status != 0 or attempt == _POSTS - 1:
+                    raise
+                is_unsure = True
+            await asyncio.sleep(0.1 * 2.0**attempt)
 
     async def await_pod(self, job: str, followed: Followed) -> None:
         """Wait until the Job's pod is up, has ended, or is gone.
