@@ -208,3 +208,14 @@ for name in ("example.org", "host.docker.internal"):
 """
     result = await sandbox.run(task(code))
     assert result.stdout == "127.0.0.1\nunknown\nunknown\n"
+
+
+async def test_one_that_floods_its_output_is_gone_at_once(
+    started: Callable[[int], Sandbox],
+) -> None:
+    """Within the test's time: the engine would wait a minute for somebody to read the rest."""
+    sandbox = started(0)
+    assert (await sandbox.start()).available
+    result = await sandbox.run(task("while True: print('x' * 10_000)"))
+    assert result.status == "output_limit"
+    await until(lambda: not containers(MINE), seconds=20)

@@ -39,15 +39,15 @@ class DockerLink:
         return await asyncio.shield(self._end)
 
     async def _kill(self) -> Fate:
-        fate = await self._look()
+        fate = replace(await self._look(), complaint=self._attachment.complaint)
+        # first of all: the engine does not let go of a stream that is full and that nobody reads
+        self._attachment.close()
         try:
             await self._engine.remove(self.container)
         except OSError as error:
             self._lose(self.container)
             fate = replace(fate, outage=fate.outage or str(error))
-        finally:
-            self._attachment.close()
-        return replace(fate, complaint=self._attachment.complaint)
+        return fate
 
     async def _look(self) -> Fate:
         """What only a container that is still there can tell."""
