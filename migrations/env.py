@@ -24,6 +24,7 @@ def _metadata() -> MetaData:
     import app.orchestration.workflow.library.tables
     import app.orchestration.workflow.tables
     import app.proxy.oauth.tables
+    import app.registry.discovery.tables
     import app.registry.servers.tables
     import app.registry.tables
     import app.storage.tables

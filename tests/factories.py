@@ -43,6 +43,7 @@ from app.orchestration.webhooks.tables import (
 from app.orchestration.workflow.library.tables import WorkflowDefinitionRow
 from app.orchestration.workflow.tables import JobStepRow, JobWaitRow
 from app.proxy.oauth.tables import OAuthConnectionRow, OAuthFlowRow
+from app.registry.discovery.tables import ToolIndex
 from app.registry.servers.tables import McpServer, McpServerVersion, RegistryNotice
 from app.registry.tables import McpTool, ToolVersion
 from app.storage.tables import FileRow
@@ -181,6 +182,16 @@ def _tool(_user_id: UUID) -> Values:
 
 def _tool_version(_user_id: UUID) -> Values:
     return {"version": 1, "sha256": "0" * 64, "definition": {"name": "tool"}}
+
+
+def _tool_index(_user_id: UUID) -> Values:
+    return {
+        "tool_name": f"sequence.tool_{uuid4().hex}",
+        "digest": "0" * 64,
+        "model": "test",
+        "words": "'sequence'",
+        "embedding": [1.0, 0.0],
+    }
 
 
 def _server(user_id: UUID) -> Values:
@@ -443,6 +454,7 @@ FACTORIES: dict[type[Base], Callable[[UUID], Values]] = {
     ScheduleMomentRow: _moment,
     SettlementRow: _settlement,
     CallChargeRow: _call_charge,
+    ToolIndex: _tool_index,
     ToolVersion: _tool_version,
     TransferRow: _transfer,
     UsageAccountRow: _usage_account,

@@ -56,6 +56,8 @@ class Code(StrEnum):
     TOOL_FAILED = "tool_failed"
     TOOL_DEFINITION_REFUSED = "tool_definition_refused"
 
+    EMBEDDING_FAILED = "embedding_failed"
+
     SECRET_MISSING = "secret_missing"
     SECRET_REFUSED = "secret_refused"
     SECRET_UNREADABLE = "secret_unreadable"
@@ -141,6 +143,7 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.TOOL_PROTOCOL_ERROR: _info(502, "The tool's server does not speak MCP as it must."),
     Code.TOOL_FAILED: _info(422, "The tool reported an error of its own."),
     Code.TOOL_DEFINITION_REFUSED: _info(422, "The scan of a tool's definition found something."),
+    Code.EMBEDDING_FAILED: _info(502, "The embedding service cannot be asked.", retry=True),
     Code.SECRET_MISSING: _info(409, "The tool's server needs a secret that is not set."),
     Code.SECRET_REFUSED: _info(409, "The tool's server turned down the secret or account."),
     Code.SECRET_UNREADABLE: _info(409, "A stored secret, or the key it is under, was changed."),

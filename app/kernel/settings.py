@@ -252,6 +252,14 @@ class Settings(BaseSettings):
         "uaol", description="Name of the key: in Vault's transit engine, or the alias in AWS KMS."
     )
     vault_address: str | None = Field(None, description="URL of HashiCorp Vault.")
+    embedding_url: str | None = Field(
+        None,
+        description="Base URL of a service with OpenAI's embeddings API; else WordLlama is used.",
+    )
+    embedding_model: str = Field(
+        "text-embedding-3-small", description="The model asked of that service."
+    )
+    embedding_key: SecretStr | None = Field(None, description="Bearer key for that service.")
     vault_token: SecretStr | None = Field(None, description="Token for HashiCorp Vault.")
     vault_region: str | None = Field(None, description="Region of AWS KMS, if not boto3's own.")
 

@@ -2,6 +2,7 @@
 
 from app.registry.config import RESERVED, load_config
 from app.registry.differences import ToolDifference
+from app.registry.discovery import Discovery, Document, Match
 from app.registry.findings import Finding, Scan, no_scan
 from app.registry.making import make_registry
 from app.registry.needs import SecretHeader, SecretScope, UpstreamOAuth, from_server_json
@@ -50,8 +51,11 @@ __all__ = [
     "Address",
     "Comparison",
     "Deprecation",
+    "Discovery",
+    "Document",
     "Finding",
     "Lookups",
+    "Match",
     "Notice",
     "Offer",
     "PinReport",

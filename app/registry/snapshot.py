@@ -53,6 +53,10 @@ class Snapshot:
         is_operator = Scope.ADMIN in principal.scopes
         return [tool for tool in self._tools.values() if is_operator or tool.status == "Approved"]
 
+    def approved(self) -> list[Tool]:
+        """The tools that everybody may call, by name."""
+        return [tool for tool in self._tools.values() if tool.status == "Approved"]
+
     def server(self, slug: str) -> RegisteredServer | None:
         """The registered server of that slug, Disabled ones too; None for a configured one."""
         self._lookups.hits += 1

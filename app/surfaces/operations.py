@@ -17,6 +17,7 @@ from app.surfaces.connections import Connecting
 from app.surfaces.context import Access, owned
 from app.surfaces.deadletters import PutAside
 from app.surfaces.files import Files
+from app.surfaces.finding import Finding
 from app.surfaces.limits import Limiting
 from app.surfaces.queues import Operating
 from app.surfaces.registry import Registering
@@ -51,6 +52,7 @@ class Operations:
         self.secrets = Secrets(services, self.access)
         self.connecting = Connecting(services, self.access)
         self.registry = Registering(services, self.access)
+        self.finding = Finding(services)
         self._submission = Submission(services, self.access, self.files)
         self._tool_jobs = ToolJobs(services, self.access)
         self.workflows = Workflows(services, self.access)

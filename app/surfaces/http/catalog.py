@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from app.surfaces.charging import BillingMode, Charging, MaxCredits
+from app.surfaces.finding import FoundTools
 from app.surfaces.http.dependencies import PREFIX, Caller, Idempotency, Ops
 from app.surfaces.payloads import Payload, Text
 from app.surfaces.views import QuoteOut, TemplateOut, ToolAnswer, ToolOut, View
@@ -64,6 +65,17 @@ async def quote(ops: Ops, caller: Caller, body: QuoteIn) -> QuoteOut:
 async def list_tools(ops: Ops, caller: Caller) -> ToolsOut:
     """The tools, by name."""
     return ToolsOut(tools=[ToolOut.of(tool) for tool in ops.tools(caller)])
+
+
+@router.get("/tools/search")
+async def find_tools(
+    ops: Ops,
+    caller: Caller,
+    q: Annotated[Text, Query(min_length=1, max_length=500, description="What it should do.")],
+    limit: Annotated[int, Query(ge=1, le=50)] = 10,
+) -> FoundTools:
+    """The tools that best do what is asked for, by full text and by meaning."""
+    return await ops.finding.find(caller, q, limit)
 
 
 @router.post("/tools/{name}/call")

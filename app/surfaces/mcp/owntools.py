@@ -73,6 +73,11 @@ class OwnTools:
         """The names of all of them, in order."""
         return [tool.name for tool in self._tools]
 
+    @property
+    def definitions(self) -> list[dict[str, Any]]:
+        """All definitions, in order."""
+        return [self._shown[tool.name] for tool in self._tools]
+
     def shown(self, principal: Principal) -> list[tuple[int, dict[str, Any]]]:
         """The definitions that the principal may see, each with its place among all of them."""
         return [

@@ -8,6 +8,7 @@ from mcp.server.lowlevel import Server
 from app import __version__
 from app.surfaces.mcp.apps import Apps
 from app.surfaces.mcp.billing import BillingTools
+from app.surfaces.mcp.finding import FindTools
 from app.surfaces.mcp.jobs import JobTools
 from app.surfaces.mcp.limits import LimitTools
 from app.surfaces.mcp.live import Live
@@ -49,6 +50,7 @@ class Feature(Protocol):
 
 def _own(operations: Operations, long: LongTasks) -> OwnTools:
     """The platform's own tools, in the order in which they are listed."""
+    find = FindTools(operations)
     families = (
         TaskTools(operations, long),
         JobTools(operations),
@@ -60,8 +62,11 @@ def _own(operations: Operations, long: LongTasks) -> OwnTools:
         WorkflowTools(operations, long),
         BillingTools(operations),
         RegistryTools(operations),
+        find,
     )
-    return OwnTools([tool for family in families for tool in family.tools()])
+    own = OwnTools([tool for family in families for tool in family.tools()])
+    find.know(own)
+    return own
 
 
 def _features(operations: Operations) -> list[Feature]:

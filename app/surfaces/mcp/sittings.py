@@ -6,7 +6,7 @@ take a session that only calls tools for an idle one.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcp.server.connection import Connection
@@ -16,8 +16,6 @@ from app.auth import Entrant
 from app.kernel.clock import Clock
 from app.surfaces.mcp.calls import Context
 from app.surfaces.mcp.doors.entry import entrant_of
-from app.surfaces.mcp.live.connections import connection_of
-from app.surfaces.mcp.live.logmessages import LEVEL_KEY
 
 HEADER = "mcp-session-id"
 # The first version whose results may be structured.
@@ -38,20 +36,20 @@ class Sitting:
     """One session; `calls` are those of its calls that went the fast way and are under way."""
 
     def __init__(
-        self, owner: Identity, version: str, connection: Connection, *, is_plain: bool
+        self, owner: Identity, version: str, wants_log: Callable[[], bool], *, is_plain: bool
     ) -> None:
         self.version = version.encode()
         self.calls: dict[bytes, asyncio.Task[Any]] = {}
         self._cancelled: set[bytes] = set()
         self.seen_at = 0.0
         self._owner = owner
-        self._connection = connection
+        self._wants_log = wants_log
         self._is_plain = is_plain
 
     def suits(self, entrant: Entrant) -> bool:
         """Whether a call of this caller's can go the fast way."""
-        wants_log = LEVEL_KEY in self._connection.state
-        return self._is_plain and not wants_log and _identity(entrant) == self._owner
+        is_quiet = self._is_plain and not self._wants_log()
+        return is_quiet and _identity(entrant) == self._owner
 
     def cancel(self, request_id: bytes) -> None:
         """End a call that the client does not want any more; it gets no answer."""
@@ -76,17 +74,16 @@ class Sittings:
         self._clock = clock
         self._sittings: dict[bytes, Sitting] = {}
 
-    def open(self, context: Context) -> None:
-        """Note a session that has shaken hands, until it ends."""
+    def open(self, context: Context, connection: Connection, wants_log: Callable[[], bool]) -> None:
+        """Note a session that has shaken hands, until its connection ends."""
         request = context.request
         if not isinstance(request, HTTPConnection) or HEADER not in request.headers:
             return
-        connection = connection_of(context)
         key = request.headers[HEADER].encode()
         made = Sitting(
             _identity(entrant_of(request.scope)),
             context.protocol_version,
-            connection,
+            wants_log,
             is_plain=context.protocol_version >= _OLDEST and not _askable(connection),
         )
         made.seen_at = self._clock.monotonic()

@@ -88,7 +88,8 @@ class Sessions:
         """A session is there: tell it of its lists from now on."""
         if not is_modern(context) and connection_of(context).has_standalone_channel:
             self._session(context)
-            self.sittings.open(context)
+            state = connection_of(context).state
+            self.sittings.open(context, connection_of(context), lambda: LEVEL_KEY in state)
 
     async def subscribe(self, context: Context, params: types.SubscribeRequestParams) -> Result:
         """Follow one of the caller's resources; `not_found` for anything else."""
