@@ -31,6 +31,7 @@ _CODES: dict[str, tuple[HTTPStatus, bool, str]] = {
     "too_many_connections": (HTTPStatus.TOO_MANY_REQUESTS, False, "Close connections first."),
     "no_address": (HTTPStatus.BAD_GATEWAY, True, "Check the name, or try again later."),
     "unreachable": (HTTPStatus.BAD_GATEWAY, True, "Try again later."),
+    "bad_answer": (HTTPStatus.BAD_GATEWAY, True, "Try again later, or use https."),
     "upstream_timeout": (HTTPStatus.GATEWAY_TIMEOUT, True, "Try again later."),
 }
 

@@ -8,14 +8,16 @@ from collections.abc import AsyncGenerator
 from app.sandbox.egress.answers import ESTABLISHED, TLS_DENIED, RefusedError, refusal
 from app.sandbox.egress.body import chunked_body, plain_body
 from app.sandbox.egress.budget import Budget
-from app.sandbox.egress.flow import CHUNK, CutError, Flow
+from app.sandbox.egress.flow import CutError, Flow
 from app.sandbox.egress.hello import read_hello
 from app.sandbox.egress.policies import Policy
 from app.sandbox.egress.request import MAX_HEAD, Request, parse_request
+from app.sandbox.egress.response import read_answer
 from app.sandbox.egress.upstream import Dialler, Ends
 from app.sandbox.types import EgressCall, EgressVerdict
 
 HEAD_S = 10.0
+_CHUNK = 2**16
 _FLUSH_S = 5.0
 # Nobody reads, or nobody will in time: what is still to be written is not waited for.
 _UNHEARD = frozenset({"idle", "seconds", "client_left"})
@@ -110,10 +112,12 @@ class Call:
         self._flow = Flow(self._client, upstream, self._policy, self._budget)
         if request.is_tunnel:
             self._is_established = await self._client.send(ESTABLISHED)
-            up = _tunnelled(await self._hello(request.host), self._client.reader)
+            up = _all(self._client.reader, await self._hello(request.host))
+            down = _all(upstream.reader)
         else:
             up = _plain(request, self._client.reader)
-        await self._flow.run(up, is_tunnel=request.is_tunnel)
+            down = read_answer(upstream.reader, request.host)
+        await self._flow.run(up, down, is_tunnel=request.is_tunnel)
 
     async def _hello(self, host: str) -> bytes:
         try:
@@ -135,9 +139,10 @@ class Call:
         await self._client.send(answer)
 
 
-async def _tunnelled(hello: bytes, reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
-    yield hello
-    while data := await reader.read(CHUNK):
+async def _all(reader: asyncio.StreamReader, first: bytes = b"") -> AsyncGenerator[bytes, None]:
+    if first:
+        yield first
+    while data := await reader.read(_CHUNK):
         yield data
 
 

@@ -9,7 +9,6 @@ from app.sandbox.egress.policies import Policy
 from app.sandbox.egress.upstream import Ends
 from app.sandbox.types import EgressVerdict
 
-CHUNK = 2**16
 # A server that has said all may still be told goodbye by its client.
 _LINGER_S = 1.0
 
@@ -34,13 +33,15 @@ class Flow:
         self._timer: asyncio.Timeout | None = None
         self.moved: dict[Direction, int] = {"up": 0, "down": 0}
 
-    async def run(self, up: AsyncGenerator[bytes, None], *, is_tunnel: bool) -> None:
-        """Send `up` and bring back what comes, until the upstream has said all.
+    async def run(
+        self, up: AsyncGenerator[bytes, None], down: AsyncGenerator[bytes, None], *, is_tunnel: bool
+    ) -> None:
+        """Send `up` and bring `down` back, until that has come to its end.
 
-        In a tunnel the client's end is passed on. Raises CutError, and what `up` raises.
+        In a tunnel the client's end is passed on. Raises CutError, and what the two raise.
         """
         sending = asyncio.create_task(self._send(up, is_tunnel=is_tunnel))
-        receiving = asyncio.create_task(self._receive())
+        receiving = asyncio.create_task(self._receive(down))
         tasks = (sending, receiving)
         try:
             async with asyncio.timeout(None) as self._timer:
@@ -69,17 +70,15 @@ class Flow:
         if is_tunnel:
             _end(self._upstream.writer)
 
-    async def _receive(self) -> None:
-        while data := await self._read_upstream():
-            if not await self._pass("down", data, self._client):
-                raise CutError("allowed", "client_left")
-        _end(self._client.writer)
-
-    async def _read_upstream(self) -> bytes:
+    async def _receive(self, down: AsyncGenerator[bytes, None]) -> None:
         try:
-            return await self._upstream.reader.read(CHUNK)
+            async with contextlib.aclosing(down):
+                async for data in down:
+                    if not await self._pass("down", data, self._client):
+                        raise CutError("allowed", "client_left")
         except OSError:
             raise CutError("failed", "upstream_lost") from None
+        _end(self._client.writer)
 
     async def _pass(self, direction: Direction, data: bytes, to: Ends) -> bool:
         """Write what the caps allow; False if the other side takes no more."""

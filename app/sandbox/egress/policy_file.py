@@ -117,7 +117,7 @@ def _parse(path: Path) -> _File:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
-        _refuse(path, f"{key[:200]}: {first['msg']}", key)
+        _refuse(path, f"{key[:200]}: {first['msg'].removeprefix('Value error, ')}", key)
 
 
 def _read(path: Path) -> Any:

@@ -206,3 +206,59 @@ async def test_a_redirect_is_the_clients_to_follow(outside: Outside, open_door: 
     assert (await way.ask(head(port))).status == 302
     answer = await way.ask("GET http://169.254.169.254/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
     assert (answer.status, answer.code) == (403, "address")
+
+
+@pytest.mark.parametrize(
+    ("told", "heard"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\nxy",
+            b"HTTP/1.1 200 OK\r\nA: 1\r\nConnection: close\r\n\r\nxy",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nKeep-Alive: timeout=5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+        ),
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 404\r\n\r\nno",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 404\r\nConnection: close\r\n\r\nno",
+        ),
+    ],
+)
+async def test_an_answer_says_that_the_connection_ends(
+    told: bytes, heard: bytes, outside: Outside, open_door: OpenDoor
+) -> None:
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(told)
+        await writer.drain()
+
+    port = await outside.serve(tell)
+    way = await open_door(port, plain_ports=frozenset({port}))
+    async with way.peer() as peer:
+        await peer.send(head(port).encode())
+        assert await peer.rest() == heard
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: 1\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: 1\r\n" * 10_000 + b"\r\n",
+    ],
+)
+async def test_an_answer_that_is_none(told: bytes, outside: Outside, open_door: OpenDoor) -> None:
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(told)
+        await writer.drain()
+
+    port = await outside.serve(tell)
+    way = await open_door(port, plain_ports=frozenset({port}))
+    answer = await way.ask(head(port))
+    assert (answer.status, answer.code) == (502, "bad_answer")
+    assert [call.verdict for call in await way.ended()] == ["failed"]

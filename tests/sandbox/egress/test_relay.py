@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import aiohttp
+import httpx2
 import pytest
 
 from sandbox import relay
@@ -266,6 +269,31 @@ for url in ("https://{HOST}:{port}/", "https://other.example.org/", "https://127
         f"403 {HOST}:80 is not an allowed port port_not_allowed",
     ]
     assert sorted(call.verdict for call in await way.ended()) == ["allowed"] + ["refused"] * 3
+
+
+async def test_other_clients_through_relay_and_proxy(outside: Outside, open_door: OpenDoor) -> None:
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nACGT")
+            await writer.drain()
+
+    port = await outside.serve(page, is_tls=True)
+    plain = await outside.serve(page)
+    way: Way = await open_door(port, plain, plain_ports=frozenset({plain}))
+    trusted = ssl.create_default_context(cafile=str(outside.public))
+    urls = [f"https://{HOST}:{port}/"] * 3 + [f"http://{HOST}:{plain}/"] * 3
+    with relaying(way.path) as (relay_port, _):
+        proxy = f"http://{LOOPBACK}:{relay_port}"
+        async with httpx2.AsyncClient(proxy=proxy, verify=trusted) as session:
+            answers = [(await session.get(url)).text for url in urls]
+            with pytest.raises(httpx2.ProxyError, match="is not an allowed host"):
+                await session.get("https://other.example/")
+        connector = aiohttp.TCPConnector(ssl=trusted)
+        async with aiohttp.ClientSession(connector=connector) as client_session:
+            for url in urls:
+                async with client_session.get(url, proxy=proxy) as answer:
+                    answers.append(await answer.text())
+    assert answers == ["ACGT"] * 12
 
 
 def test_start_holds_nothing_but_its_listener(path: Path) -> None:
