@@ -1,10 +1,13 @@
 """The backend looks a cluster over once: what it asks, what it refuses, what it tells."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.sandbox import AUTO, make_executors
 from app.sandbox.executors.kubernetes import KubernetesBackend, Site, jobs
 from app.sandbox.executors.kubernetes.access import Access
 from app.sandbox.executors.kubernetes.site import INSTANCE, OWNED, this_instance
@@ -203,3 +206,13 @@ async def test_orphans_of_ended_processes_are_swept(
     assert set(cluster.jobs) == {"other", "mine", "strange"}
     assert f"DELETE /apis/batch/v1/namespaces/{NAMESPACE}/jobs/dead" in cluster.requests
     assert all(len(value) <= 63 for value in mine.labels.values())
+
+
+def test_it_is_chosen_by_name_alone() -> None:
+    assert [one.name for one in make_executors("kubernetes")] == ["kubernetes"]
+    assert "kubernetes" not in AUTO
+
+
+def test_the_client_is_loaded_only_where_it_is_used() -> None:
+    code = "import sys, app.sandbox; sys.exit('kubernetes' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
