@@ -25,7 +25,7 @@ import pandas as pd
 print(int(pd.DataFrame({"a": range(10)}).a.sum()))
 """
 ANSWERS = {SMALL: "1\n", PANDAS: "45\n"}
-_LIMITS = Limits(wall_s=60)
+LIMITS = Limits(wall_s=60)
 _FILL_S = 60.0
 _POLL_S = 0.005
 
@@ -111,7 +111,7 @@ class Cold:
     """An executor without waiting workers: each task starts its own sandbox."""
 
     def __init__(self, backend: Backend) -> None:
-        self._executor = PooledExecutor(backend, Plan(_LIMITS, PoolPlan(least=0, most=0)))
+        self._executor = PooledExecutor(backend, Plan(LIMITS, PoolPlan(least=0, most=0)))
 
     async def run(self, code: str) -> float:
         """Seconds from the call until the result is there and the sandbox is gone."""
@@ -142,7 +142,7 @@ async def kept_warm(
     backend: Backend, plan: PoolPlan | None = None
 ) -> AsyncIterator[PooledExecutor]:
     """An executor whose workers wait."""
-    executor = PooledExecutor(backend, Plan(_LIMITS, plan or PoolPlan(least=2, most=4)))
+    executor = PooledExecutor(backend, Plan(LIMITS, plan or PoolPlan(least=2, most=4)))
     await executor.warm()
     try:
         yield executor
@@ -162,7 +162,7 @@ async def filled(executor: PooledExecutor, least: int) -> None:
 
 def task(code: str, **limits: Any) -> TaskSpec:
     """A new task."""
-    return TaskSpec(f"bench-{next(ids)}", code, limits=replace(_LIMITS, **limits))
+    return TaskSpec(f"bench-{next(ids)}", code, limits=replace(LIMITS, **limits))
 
 
 async def run_warm(executor: PooledExecutor, code: str) -> float:
