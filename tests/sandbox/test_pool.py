@@ -97,10 +97,24 @@ async def test_an_empty_pool_says_so_at_once(make: Make, place: PlayedPlace) -> 
 
 async def test_refills_are_few_at_once(make: Make, place: PlayedPlace) -> None:
     pool = make(PoolPlan(least=4, most=8, memory_bytes=1000 * MIB, refills=2))
-    pool.open([EMPTY, SCIENCE])
+    pool.open([SCIENCE])
     await pool.settle()
-    assert len(place.made) == 8
+    assert len(place.made) == 4
     assert place.most_at_once == 2
+
+
+async def test_slow_imports_hold_up_no_other_room(make: Make, place: PlayedPlace) -> None:
+    place.gate = asyncio.Event()
+    place.gated = SCIENCE.room
+    pool = make()
+    pool.open([SCIENCE, EMPTY])
+    async with asyncio.timeout(10):
+        while pool.waiting() != {"science": 0, "empty": 2}:
+            await pool.tend()
+            await asyncio.sleep(0)
+    place.gate.set()
+    await pool.settle()
+    assert pool.waiting() == {"science": 2, "empty": 2}
 
 
 async def test_it_grows_with_the_arrivals_and_shrinks_again(

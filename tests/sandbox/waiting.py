@@ -22,11 +22,12 @@ class PlayedWorker:
 
 @dataclass
 class PlayedPlace:
-    """Makes workers; `gate` holds the making up, `fault` makes it fail."""
+    """Makes workers; `gate` holds the making up (of `gated` alone), `fault` makes it fail."""
 
     image: str = "one"
     fault: Exception | None = None
     gate: asyncio.Event | None = None
+    gated: Room | None = None
     made: list[PlayedWorker] = field(default_factory=list)
     making: int = 0
     most_at_once: int = 0
@@ -35,7 +36,7 @@ class PlayedPlace:
         self.making += 1
         self.most_at_once = max(self.most_at_once, self.making)
         try:
-            if self.gate is not None:
+            if self.gate is not None and self.gated in (None, room):
                 await self.gate.wait()
             else:
                 await asyncio.sleep(0)

@@ -177,7 +177,7 @@ class PooledExecutor:
         preparing = self._rooms.extras(spec, known, _saying(heard))
         extras = await _unless_stopped(preparing, stop)
         wanted = self._rooms.shared(spec, known, extras)
-        while wanted is not None and (worker := self._pool.lease(wanted)) is not None:
+        while (worker := self._pool.lease(wanted)) is not None:
             result = await self._tried(worker, spec, heard, stop)
             if worker.has_begun or result.status != "infra_error":
                 return worker, replace(result, is_warm=True)

@@ -23,7 +23,7 @@ _MODULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _STAND_ON: Mapping[str, tuple[str, ...]] = {
     "seaborn": ("matplotlib",), "pylab": ("matplotlib",), "sklearn": ("scipy",),
     "statsmodels": ("pandas",), "lightgbm": ("scipy",), "pyarrow": ("numpy",),
-    "primer3": (), "pydna": ("Bio",), "plotly": ("pandas",),
+    "pydna": ("Bio",), "plotly": ("pandas",),
 }  # fmt: skip
 _SCIENCE = ("numpy", "pandas", "biopython", "scipy")
 _PLOTS = (*_SCIENCE, "matplotlib")

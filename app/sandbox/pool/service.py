@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 _TEND_S = 5.0
 # Layers come and go; what is rarely asked for is not worth a look each time.
 _MOST_SHELVES = 32
+_UNSHARED = "own"
 
 
 class Pool(Generic[W]):
@@ -54,10 +55,11 @@ class Pool(Generic[W]):
             self._shelves[wanted.room] = Shelf(wanted, is_standing=True)
         self._keeper = asyncio.create_task(self._keep(), name="sandbox-pool")
 
-    def lease(self, wanted: Wanted) -> W | None:
-        """A waiting worker of that room, for good; None where there is none."""
-        worker = self._take(wanted) if self._is_open else None
-        self._metrics.observe_lease(wanted.name, is_warm=worker is not None)
+    def lease(self, wanted: Wanted | None) -> W | None:
+        """A waiting worker of that room, for good; None where there is none, or no such room."""
+        worker = self._take(wanted) if self._is_open and wanted is not None else None
+        name = _UNSHARED if wanted is None else wanted.name
+        self._metrics.observe_lease(name, is_warm=worker is not None)
         return worker
 
     def waiting(self) -> dict[str, int]:
@@ -134,10 +136,7 @@ class Pool(Generic[W]):
 
     def _refill(self) -> None:
         is_ready = self._is_open and self._image is not None
-        while is_ready and len(self._refills) < self._plan.refills:
-            shelf = self._neediest()
-            if shelf is None:
-                break
+        while is_ready and (shelf := self._neediest()) is not None:
             shelf.starting += 1
             self._spawn(self._refills, self._make(shelf)).add_done_callback(self._refilled)
         self._show()
@@ -147,14 +146,19 @@ class Pool(Generic[W]):
 
     def _neediest(self) -> Shelf[W] | None:
         """The shelf that is emptiest for its size, of those that are short and may grow."""
-        now, used = self._clock.monotonic(), sum(one.bytes for one in self._shelves.values())
-        short: list[tuple[float, Shelf[W]]] = []
+        now, short = self._clock.monotonic(), list[tuple[float, Shelf[W]]]()
         for shelf in self._shelves.values():
             target = shelf.target(now, self._plan)
-            is_affordable = used + shelf.wanted.idle_bytes <= self._plan.memory_bytes
-            if shelf.count < target and is_affordable and now >= shelf.retry_at:
+            if shelf.count < target and now >= shelf.retry_at and self._is_free(shelf):
                 short.append((shelf.count / target, shelf))
         return min(short, key=lambda one: one[0])[1] if short else None
+
+    def _is_free(self, shelf: Shelf[W]) -> bool:
+        """Whether one more may be made now. What takes seconds to import holds up nothing quick."""
+        used = sum(one.bytes for one in self._shelves.values())
+        alike = [one for one in self._shelves.values() if one.is_slow == shelf.is_slow]
+        is_idle = sum(one.starting for one in alike) < self._plan.refills
+        return is_idle and used + shelf.wanted.idle_bytes <= self._plan.memory_bytes
 
     async def _make(self, shelf: Shelf[W]) -> None:
         image, began = self._image, self._clock.monotonic()

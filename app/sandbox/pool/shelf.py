@@ -41,6 +41,11 @@ class Shelf(Generic[W]):
         return len(self.waiting) + self.starting
 
     @property
+    def is_slow(self) -> bool:
+        """Whether making one is mostly imports, which take a processor for a while."""
+        return bool(self.wanted.room.imports)
+
+    @property
     def bytes(self) -> int:
         """Memory they are taken to use."""
         return self.count * self.wanted.idle_bytes

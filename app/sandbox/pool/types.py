@@ -1,6 +1,5 @@
 """What the pool keeps, and how much of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +25,8 @@ class PoolPlan:
 
     `least` are kept of each standing kind of room, at most `most` of any; all together are taken
     to use no more than `memory_bytes`. One that waited for `idle_s` is replaced by a fresh one.
-    `refills` are started at once, so that tasks that run have the rest of the machine.
+    `refills` with imports are made at once, and as many without, so that tasks that run have the
+    rest of the machine.
     `least` and `most` of 0 are no pool: every task starts its own sandbox.
     """
 
@@ -55,6 +55,3 @@ class Wanted:
     name: str
     room: Room
     idle_bytes: int
-
-
-Observe = Callable[[str, float], None]
