@@ -345,7 +345,9 @@ class Cluster:
             await response.prepare(request)
             while (event := await queue.get()) is not None:
                 if event["type"] == "ERROR" or selected(event["object"], request):
-                    await response.write(json.dumps(event).encode() + b"\n")
+                    # who watched may have left
+                    with contextlib.suppress(OSError):
+                        await response.write(json.dumps(event).encode() + b"\n")
                 if event["type"] == "ERROR":
                     return response
             if request.transport is not None:
