@@ -179,6 +179,11 @@ class Settings(BaseSettings):
         600.0, gt=0, description="A session that was not used for so long ends."
     )
     sandbox_session_seconds: float = Field(3600.0, gt=0, description="Longest life of a session.")
+    sandbox_root: Path | None = Field(
+        None,
+        description="Folder with a whole system for bubblewrap's sandboxes, as made by"
+        " `python -m sandbox.image --only root`; without it they see the server's own Python.",
+    )
     sandbox_image: str = Field(
         "", description="Docker image of the sandbox, if not the one built from this source."
     )

@@ -46,6 +46,7 @@ def make_sandbox(
     egress = Egress(_policies(settings, choice), root=settings.home / "egress")
     setup = Setup(
         options=_options(settings, limits, volumes),
+        root=settings.sandbox_root,
         image=settings.sandbox_image,
         runtime=settings.sandbox_runtime,
         docker_socket=settings.sandbox_docker_socket,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from app.kernel.clock import Clock, SystemClock
 from app.kernel.errors import AppError, Code
@@ -24,11 +25,12 @@ __all__ = ["AUTO", "EXECUTORS", "Options", "PooledExecutor", "Setup", "make_exec
 class Setup:
     """What executors are made from. `layers` makes one for each, as each has its own Python.
 
-    `image`, `runtime` and `docker_socket` are Docker's, `site` is Kubernetes', `daemon` the address
-    of a sandboxd, whose `token` is asked at each connection.
+    `root` is bubblewrap's system, `image`, `runtime` and `docker_socket` are Docker's, `site` is
+    Kubernetes', `daemon` the address of a sandboxd, whose `token` is asked at each connection.
     """
 
     options: Options = field(default_factory=Options)
+    root: Path | None = None
     image: str = ""
     runtime: str = ""
     docker_socket: str = ""
@@ -57,7 +59,7 @@ def _docker(setup: Setup) -> Sequence[Executor]:
 
 
 def _bubblewrap(setup: Setup) -> Sequence[Executor]:
-    return [setup.pooled(backend) for backend in bubblewrap_backends()]
+    return [setup.pooled(backend) for backend in bubblewrap_backends(setup.root)]
 
 
 def _kubernetes(setup: Setup) -> Sequence[Executor]:
