@@ -9,6 +9,7 @@ from app.sandbox.egress.answers import RefusedError
 _CHUNK = 2**16
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}\r\n")
 _LONGEST_SIZE = 10
+_MAX_CHUNKS = 10_000
 
 
 async def plain_body(reader: asyncio.StreamReader, length: int) -> AsyncGenerator[bytes, None]:
@@ -26,9 +27,14 @@ async def chunked_body(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, No
     Raises RefusedError for chunks that are not exact, asyncio.IncompleteReadError at an early
     end. Chunk extensions and trailers are refused: nobody needs them, parsers disagree on them.
     """
-    size = -1
+    size, count = -1, 0
     while size:
+        # What is in the buffer is read without a pause, and others must have their turn.
+        await asyncio.sleep(0)
         size = left = await _size(reader)
+        count += 1
+        if count > _MAX_CHUNKS:
+            raise RefusedError("malformed", "Malformed request: too many chunks")
         yield b"%x\r\n" % size
         while left:
             data = await _some(reader, left)

@@ -86,10 +86,11 @@ class Flow:
         self._touch(delay)
         if delay:
             await asyncio.sleep(delay)
+        # Before it is sent: what is cut off in between has left us all the same.
+        self.moved[direction] += allowed
         if not await to.send(data[:allowed]):
             return False
         self._touch(0.0)
-        self.moved[direction] += allowed
         if allowed < len(data):
             raise CutError("cut", f"bytes_{direction}")
         return True

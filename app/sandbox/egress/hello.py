@@ -10,7 +10,7 @@ from app.sandbox.egress.answers import RefusedError
 
 MAX_HELLO = 2**15
 _HANDSHAKE, _CLIENT_HELLO, _HOST_NAME = 22, 1, 0
-_MAX_RECORD = 2**14
+_MAX_RECORD, _MAX_RECORDS = 2**14, 64
 _SERVER_NAME = 0
 # encrypted_client_hello (RFC 9849) and the draft before it
 _HIDDEN = frozenset({0xFE0D, 0xFFCE})
@@ -51,20 +51,23 @@ async def read_hello(reader: asyncio.StreamReader, host: str) -> bytes:
 
     Raises RefusedError: not_tls, name_mismatch, hidden_name; asyncio.IncompleteReadError.
     """
-    records, message = b"", b""
+    records, message = [], b""
     try:
         while len(message) < 4 or len(message) < 4 + int.from_bytes(message[1:4], "big"):
             header = await reader.readexactly(5)
             body = await reader.readexactly(_record_length(header))
-            records, message = records + header + body, message + body
+            records.append(header + body)
+            message += body
             if message[0] != _CLIENT_HELLO or len(message) > MAX_HELLO:
+                raise _BrokenError
+            if len(records) > _MAX_RECORDS:
                 raise _BrokenError
         name = _name_in(message)
     except _BrokenError:
         raise RefusedError("not_tls", "The tunnel does not begin with a TLS ClientHello") from None
     if name != host:
         raise RefusedError("name_mismatch", f"TLS does not ask for {host}")
-    return records
+    return b"".join(records)
 
 
 def _record_length(header: bytes) -> int:

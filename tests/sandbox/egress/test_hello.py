@@ -51,7 +51,7 @@ async def test_a_real_hello_is_passed_on_unchanged() -> None:
     assert await read(hello_of(HOST.upper()), HOST) != b""
 
 
-@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("size", [20, 100, 300])
 async def test_a_hello_in_many_records(size: int) -> None:
     cut = records(hello_of(HOST)[5:], size)
     assert await read(cut) == cut
@@ -94,6 +94,7 @@ async def test_what_is_no_hello() -> None:
         records(b"\x01\xff\xff\xff" + bytes(2**16), 2**14),
         records(hello[5:] + b"\0", 2**14),
         records(b"\x01\x00\x00\x01\x03", 100),
+        records(hello[5:], 1),
     ):
         assert await code_of(data) == "not_tls"
 

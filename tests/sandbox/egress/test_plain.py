@@ -112,6 +112,7 @@ async def test_a_second_request_is_not_sent_on(outside: Outside, open_door: Open
         "\r\n0\r\n\r\n",
         "fffffffff\r\n",
         "x\r\n",
+        "1\r\nA\r\n" * 10_001 + "0\r\n\r\n",
         "0\r\nX-Trailer: 1\r\n\r\n",
         "0\r\nGET / HTTP/1.1\r\n",
     ],
