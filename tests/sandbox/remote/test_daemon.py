@@ -233,6 +233,17 @@ async def test_a_daemon_that_is_away_is_said_to_be_and_found_again(start: Start)
         assert (await executor.run(TaskSpec("t", "print(2)", limits=SMALL))).stdout == "2\n"
 
 
+async def test_a_daemon_that_starts_beside_the_server_is_waited_for(
+    start: Start, tmp_path: Path
+) -> None:
+    executor = RemoteExecutor(parse_address(f"unix:{tmp_path}/d.sock"))
+    asking = asyncio.create_task(executor.capabilities())
+    await asyncio.sleep(0)
+    with contextlib.ExitStack() as stack:
+        await asyncio.to_thread(stack.enter_context, start())
+        assert (await asking).executor == "bubblewrap"
+
+
 async def test_a_socket_that_was_left_behind_is_taken_over(start: Start) -> None:
     with start() as first:
         first.end(signal.SIGKILL)

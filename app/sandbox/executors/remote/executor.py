@@ -45,7 +45,10 @@ from app.sandbox.wire import (
     task_json,
 )
 
+# A daemon that is restarted is back in a moment; one that starts with the server has a self-test
+# before it listens.
 _CONNECT_S = 2.0
+_FIRST_CONNECT_S = 20.0
 _PAUSE_S = 0.05
 _ANSWER_S = 60.0
 _GONE = (OSError, EOFError)
@@ -62,6 +65,7 @@ class RemoteExecutor:
         """`token` is asked at each connection, so that a changed file is noticed."""
         self._address, self._token = address, token
         self._open: set[asyncio.StreamWriter] = set()
+        self._patience_s = _FIRST_CONNECT_S
 
     async def capabilities(self) -> Capabilities:
         """See Executor.capabilities; asked anew each time, as the daemon may have changed."""
@@ -137,8 +141,9 @@ class RemoteExecutor:
             raise IsolationError(error.message, error.hint or "") from error
 
     async def _connect(self) -> Streams:
-        """A connection; a daemon that is just being restarted is waited for."""
-        deadline = asyncio.get_running_loop().time() + _CONNECT_S
+        """A connection; a daemon that is just being started is waited for."""
+        deadline = asyncio.get_running_loop().time() + self._patience_s
+        self._patience_s = _CONNECT_S
         while True:
             try:
                 async with asyncio.timeout(_CONNECT_S):
