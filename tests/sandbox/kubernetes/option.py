@@ -11,8 +11,8 @@ import pytest
 
 NAME = "kubernetes"
 _NEEDED = ("KUBECONFIG", "UAOL_SANDBOX_K8S_IMAGE")
-# These look for the sandboxes' processes on this machine, where a cluster has none.
-_HERE_ONLY = ("tests/sandbox/test_faults.py",)
+# Of sandboxes' processes on this machine, and of the way out, which a cluster's have not.
+_HERE_ONLY = ("tests/sandbox/test_faults.py", "tests/sandbox/abuse/test_egress.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
