@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -71,9 +72,16 @@ async def opened(executor: str, egress: Egress, *, least: int = 0) -> AsyncItera
 
 
 @pytest.fixture
-async def real(outside: Outside) -> AsyncIterator[Egress]:
-    """Sockets where a server has them: the sandbox must reach the folder."""
-    made = Egress({}, look_up=outside.look_up, is_open=lambda address: address == LOOPBACK)
+async def real(outside: Outside, tmp_path: Path) -> AsyncIterator[Egress]:
+    """Sockets below a home that is closed to others: the sandbox must reach its own."""
+    home = tmp_path / "home"
+    home.mkdir(0o700)
+    made = Egress(
+        {},
+        look_up=outside.look_up,
+        is_open=lambda address: address == LOOPBACK,
+        root=home / "egress",
+    )
     yield made
     await made.close()
 
