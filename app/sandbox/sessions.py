@@ -13,8 +13,9 @@ from typing import Generic, TypeVar
 
 from app.kernel.clock import Clock
 from app.kernel.errors import AppError, Code
+from app.sandbox.pool import Worker
 
-W = TypeVar("W")
+W = TypeVar("W", bound=Worker)
 Key = tuple[str, str]
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,18 @@ class SessionPlan:
     lease_s: float = 3600.0
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What is fixed when a session begins: its packages, and whether it may have a way out."""
+
+    requirements: frozenset[str] = frozenset()
+    is_open: bool = False
+
+    def allow(self, asked: "Terms") -> bool:
+        """Whether a task that asks for this much can run in such a session."""
+        return asked.requirements <= self.requirements and self.is_open >= asked.is_open
+
+
 @dataclass
 class Session(Generic[W]):
     """One session; `terms` is what was fixed when it began.
@@ -41,7 +54,7 @@ class Session(Generic[W]):
     key: Key
     began_at: float
     used_at: float
-    terms: object = None
+    terms: Terms
     worker: W | None = None
     runs: int = 0
     is_busy: bool = True
@@ -60,11 +73,11 @@ class Sessions(Generic[W]):
     def __len__(self) -> int:
         return len(self._open)
 
-    async def enter(self, owner: str, session_id: str, terms: object) -> Session[W]:
+    async def enter(self, owner: str, session_id: str, terms: Terms) -> Session[W]:
         """The session for one task of the owner's, new if it is; `leave` it at the task's end.
 
         Raises AppError: SANDBOX_SESSION_ENDED, SANDBOX_SESSION_BUSY, and INVALID_INPUT where
-        `terms` are not those it began with.
+        `terms` go beyond those it began with.
         """
         key = (owner, session_id)
         await self.tend()
@@ -75,11 +88,11 @@ class Sessions(Generic[W]):
             return await self._begin(key, terms)
         if session.is_busy:
             raise _busy(f"The session {session_id!r} runs another task.", "Wait for its end.")
-        if session.terms != terms:
+        if not session.terms.allow(terms):
             raise AppError(
                 Code.INVALID_INPUT,
-                f"The session {session_id!r} began with other requirements or egress.",
-                hint="Keep to what it began with, or begin another session.",
+                f"The session {session_id!r} began with less requirements, or without egress.",
+                hint="Keep to what it began with, or begin another session with all you need.",
                 details={"field": "session_id"},
             )
         session.is_busy = True
@@ -92,12 +105,14 @@ class Sessions(Generic[W]):
             await self._end(session, ended)
 
     async def tend(self) -> None:
-        """End those that were idle or open for too long; one that runs a task is let finish."""
+        """End those that died, were idle or open for too long; a task is let finish."""
         now = self._clock.monotonic()
         for session in [one for one in self._open.values() if not one.is_busy]:
             if session.is_busy:
                 continue  # it was taken while another one was put away
-            if now - session.used_at >= self._plan.idle_s:
+            if session.worker is not None and not session.worker.is_alive:
+                await self._end(session, "its Python has ended")
+            elif now - session.used_at >= self._plan.idle_s:
                 await self._end(session, f"it was not used for {self._plan.idle_s:g} s")
             elif now - session.began_at >= self._plan.lease_s:
                 await self._end(session, f"it was open for {self._plan.lease_s:g} s")
@@ -107,7 +122,7 @@ class Sessions(Generic[W]):
         for session in list(self._open.values()):
             await self._end(session, "the sandbox was closed")
 
-    async def _begin(self, key: Key, terms: object) -> Session[W]:
+    async def _begin(self, key: Key, terms: Terms) -> Session[W]:
         victim = self._victim(key[0])
         if len(self._open) - (victim is not None) >= self._plan.most:
             raise _busy("All sessions of this machine are in use.", "Try again in some minutes.")

@@ -225,9 +225,9 @@ async def test_a_task_that_cannot_begin_costs_no_session(executor: PooledExecuto
 
 
 async def test_a_session_keeps_the_packages_it_began_with(executor: PooledExecutor) -> None:
-    await in_session(executor, "1", requirements=("packaging",))
+    await in_session(executor, "1")
     with pytest.raises(AppError) as caught:
-        await in_session(executor, "1")
+        await in_session(executor, "1", requirements=("packaging",))
     assert caught.value.code is Code.INVALID_INPUT
 
 

@@ -4,14 +4,14 @@ import pytest
 
 from app.kernel.errors import AppError, Code
 from app.sandbox.links import Room
-from app.sandbox.sessions import Session, SessionPlan, Sessions
+from app.sandbox.sessions import Session, SessionPlan, Sessions, Terms
 from tests.manual_clock import ManualClock
 from tests.sandbox.waiting import PlayedWorker
 
 pytestmark = pytest.mark.anyio
 
 PLAN = SessionPlan(most=3, per_owner=2, idle_s=600, lease_s=3600)
-TERMS = ((), None)
+TERMS = Terms()
 Played = Session[PlayedWorker]
 
 
@@ -66,12 +66,28 @@ async def test_one_task_at_a_time(sessions: Sessions[PlayedWorker]) -> None:
     await sessions.enter("alice", "a", TERMS)
 
 
-async def test_what_was_fixed_at_its_beginning_stays(sessions: Sessions[PlayedWorker]) -> None:
+@pytest.mark.parametrize(
+    "asked", [Terms(frozenset({"x"})), Terms(frozenset({"x", "y"})), Terms(is_open=True)]
+)
+async def test_a_task_cannot_ask_for_more_than_it_began_with(
+    sessions: Sessions[PlayedWorker], asked: Terms
+) -> None:
     await used(sessions, "a")
     with pytest.raises(AppError) as caught:
-        await sessions.enter("alice", "a", (("numpy",), None))
+        await sessions.enter("alice", "a", asked)
     assert caught.value.code is Code.INVALID_INPUT
     assert (await used(sessions, "a")).worker is not None
+    session = await sessions.enter("alice", "b", Terms(frozenset({"x", "y"}), is_open=True))
+    session.worker = PlayedWorker(Room())
+    await sessions.leave(session)
+    assert await sessions.enter("alice", "b", asked) is session
+
+
+async def test_one_whose_worker_died_has_ended(sessions: Sessions[PlayedWorker]) -> None:
+    session = await used(sessions, "a")
+    assert session.worker is not None
+    session.worker.is_alive = False
+    assert (await refused(sessions, "a")).code is Code.SANDBOX_SESSION_ENDED
 
 
 @pytest.mark.parametrize(("seconds", "why"), [(600.0, "not used"), (3600.0, "open for")])

@@ -18,7 +18,7 @@ from app.sandbox.executors.worker import Stop, Worker
 from app.sandbox.furnishing import Egress, Layers, Say
 from app.sandbox.links import Backend, Room
 from app.sandbox.pool import Pool
-from app.sandbox.sessions import Session, Sessions
+from app.sandbox.sessions import Session, Sessions, Terms
 from app.sandbox.types import (
     Capabilities,
     Ended,
@@ -183,7 +183,7 @@ class PooledExecutor:
                 return worker, replace(result, is_warm=True)
             _log.info("a waiting sandbox had died", extra={"reason": result.stderr[-300:]})
             self._reap(worker)
-        worker = await self._start(self._rooms.own(spec, extras))
+        worker = await _unless_stopped(self._start(self._rooms.own(spec, extras)), stop)
         return worker, await self._tried(worker, spec, heard, stop)
 
     async def _tried(self, worker: Housed, spec: TaskSpec, heard: Heard, stop: Stop) -> TaskResult:
@@ -197,7 +197,7 @@ class PooledExecutor:
         self, spec: TaskSpec, known: Capabilities, heard: Heard, stop: Stop
     ) -> TaskResult:
         self._keep_watch()
-        terms = (spec.requirements, spec.egress is not None)
+        terms = Terms(frozenset(spec.requirements), spec.egress is not None)
         session = await self._sessions.enter(spec.owner, str(spec.session_id), terms)
         ended: str | None = None
         try:
