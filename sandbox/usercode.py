@@ -168,8 +168,8 @@ def limit(task: dict[str, Any], room: dict[str, Any]) -> None:
     ]
     # where a cgroup counts, all containers share the uid, whose processes this would count
     if not room.get("counts_processes"):
-        # init, the runner and the relay count too
-        limits.append((resource.RLIMIT_NPROC, task["processes"] + 2 + room["relay"]))
+        # the runner and the relay count too
+        limits.append((resource.RLIMIT_NPROC, task["processes"] + 1 + room["relay"]))
     for kind, most in limits:
         resource.setrlimit(kind, (most, most))
     limit_cpu(task)

@@ -109,7 +109,7 @@ if child == 0: spin()
 """
     async with linked(backend) as (worker, link):
         assert (await cell(worker, code)).status == "ok"
-        _init, _runner, *users = descendants(link.pid)
+        _runner, *users = descendants(link.pid)
         assert len(users) == 2
         await until(lambda: {state(pid) for pid in users} == {"T"})
         result = await cell(

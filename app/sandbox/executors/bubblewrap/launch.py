@@ -17,9 +17,11 @@ _ETC = {
     "/etc/group": b"nogroup:x:65534:\n",
     "/etc/hosts": b"127.0.0.1 localhost\n::1 localhost\n",
 }
+# The runner is the first process: one of bwrap's own would be within the reach of user code,
+# which has the same uid, and is under no limit.
 _WALLS = (
-    "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",
-    "--cap-drop", "ALL", "--uid", str(UNPRIVILEGED), "--gid", str(UNPRIVILEGED),
+    "--as-pid-1", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent",
+    "--new-session", "--cap-drop", "ALL", "--uid", str(UNPRIVILEGED), "--gid", str(UNPRIVILEGED),
     "--hostname", "sandbox", "--perms", "0755", "--dir", "/etc",
 )  # fmt: skip
 
