@@ -39,7 +39,13 @@ sources: dict[str, str] = {}
 
 
 def new_namespace(filename: str) -> dict[str, Any]:
-    """The variables of a fresh `__main__`, which takes the place of the one there was."""
+    """The variables of a fresh `__main__`, which takes the place of the one there was.
+
+    `display` is among the builtins, as in a notebook.
+    """
+    import builtins
+
+    builtins.display = display  # type: ignore[attr-defined]
     module = type(sys)("__main__")
     module.__dict__.update(__file__=filename, __builtins__=__builtins__)
     sys.modules["__main__"] = module
@@ -105,10 +111,21 @@ def is_silenced(code: str, last: Any) -> bool:
 
 def show(value: Any, emit: Emit) -> None:
     """Show a value as text, and as a picture where it is one."""
+    emit("v", capped(shown(value)))
+
+
+def display(*values: Any) -> None:
+    """Show values before the end: their text is printed, and pictures are saved."""
+    for value in values:
+        print(capped(shown(value)))  # noqa: T201
+
+
+def shown(value: Any) -> str:
+    """A value's text, after it was saved as a picture where it is one."""
     text = None
     if any(name in sys.modules for name in DRAWERS) or is_picture(value):
         text = watch.figures().show(value)
-    emit("v", capped(text_of(value) if text is None else text))
+    return text_of(value) if text is None else str(text)
 
 
 def is_picture(value: Any) -> bool:
@@ -172,15 +189,14 @@ class Watch:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Part of the import system: find a watched module as ever, and learn of its end."""
-        if name not in self.waiting or name in sys.modules:
+        hook = self.waiting.pop(name, None)
+        if hook is None:
             return None
         from importlib.util import find_spec
 
-        sys.meta_path.remove(self)
-        try:
-            spec: Any = find_spec(name)
-        finally:
-            sys.meta_path.insert(0, self)
+        # which asks here again, in vain now
+        spec: Any = find_spec(name)
+        self.waiting[name] = hook
         if spec is None or spec.loader is None:
             return None
         execute_module = spec.loader.exec_module

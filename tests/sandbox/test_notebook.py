@@ -249,6 +249,17 @@ def test_cells_share_their_variables_and_their_source(cells: Any) -> None:
     assert seen.values == ["3", "4"]
 
 
+def test_display_shows_before_the_end(cells: Any) -> None:
+    code = (
+        "from matplotlib.figure import Figure\n"
+        "figure = Figure()\nfigure.subplots().plot([1])\n"
+        "display(figure)\ndisplay('a', [1, 2])\nprint('end')\n"
+    )
+    seen = cells(code)
+    assert seen.told == [(1, "p", "figure-1.png")]
+    assert seen.stdout.splitlines()[1:] == ["'a'", "[1, 2]", "end"]
+
+
 def test_open_figures_become_pictures(cells: Any) -> None:
     seen = cells(
         "import matplotlib.pyplot as plt\n"
@@ -280,6 +291,15 @@ def test_shown_figures_are_saved_once(cells: Any) -> None:
         (4, "figure-4.png"),
     ]
     assert seen.stderr == ""
+
+
+def test_an_import_that_fails_may_be_tried_again(cells: Any) -> None:
+    seen = cells(
+        "import sys\nsys.modules['matplotlib.widgets'] = None\nimport matplotlib.pyplot",
+        "del sys.modules['matplotlib.widgets']\nimport matplotlib.pyplot as plt\nplt.plot([1])",
+    )
+    assert seen.ends == ["ModuleNotFoundError", "ok"]
+    assert seen.pictures == ["figure-1.png"]
 
 
 def test_a_figure_as_the_last_expression_is_saved_once(cells: Any) -> None:
