@@ -38,6 +38,24 @@ def prctl(option: int, value: int) -> None:
         raise OSError("prctl was refused")
 
 
+def end_of(pid: int) -> int:
+    """A descriptor that can be read once the child has ended; it still has to be waited for."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        # gVisor has no such call
+        import _thread
+
+        reader, writer = os.pipe()
+
+        def watch() -> None:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            os.close(writer)
+
+        _thread.start_new_thread(watch, ())
+        return reader
+
+
 class Child:
     """The process of one task, or of a session's cells: `begin` and `follow` for each."""
 
@@ -54,7 +72,7 @@ class Child:
         for fd in (out[1], err[1], channel[1], cells[0]):
             os.close(fd)
         self.out, self.err, self.channel, self.cells = out[0], err[0], channel[0], cells[1]
-        self.ended = os.pidfd_open(self.pid)
+        self.ended = end_of(self.pid)
         self.is_alive, self.is_new = True, True
         self.said = b""
 

@@ -15,6 +15,8 @@ fi
 if [ -n "$wanted" ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     apt-get -qq update
+    # another runtime for containers, which not every release of Debian has
+    command -v runsc >/dev/null 2>&1 || ! apt-cache show runsc >/dev/null 2>&1 || wanted="$wanted runsc"
     # the engine is started below, where the tests know that it is theirs
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
       apt-get -qq install -y --no-install-recommends $wanted >/dev/null

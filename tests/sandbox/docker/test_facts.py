@@ -60,8 +60,12 @@ def test_limits_that_the_engine_lacks_are_declared() -> None:
 
 
 def test_a_runtime_is_chosen_by_name_or_refused() -> None:
-    assert read_engine(INFO, "runsc").level == "gvisor"
-    assert read_engine(INFO, "kata-qemu").level == "microvm"
+    for name, level in (("runsc", "gvisor"), ("kata-qemu", "microvm")):
+        facts = read_engine(INFO, name)
+        assert (facts.runtime, facts.level) == (name, level)
+        # the limit on processes is the host's, and their kernel's own count too
+        assert facts.best_effort == ("processes",)
+        assert facts.spare_processes > 0
     with pytest.raises(IsolationError, match="kvm") as caught:
         read_engine(INFO, "kvm")
     assert "kata-qemu, runc, runsc" in caught.value.hint

@@ -18,7 +18,6 @@ from app.sandbox.executors.docker.facts import (
     BUILD_HINT,
     FACTS_FILE,
     TOOLS,
-    EngineFacts,
     ImageFacts,
     read_engine,
     read_image,
@@ -54,7 +53,6 @@ class _Place:
     """What is needed to start containers, as it was at a moment of the monotonic clock."""
 
     engine: Engine
-    about: EngineFacts
     maker: Maker
     seen_at: float
 
@@ -88,10 +86,10 @@ class DockerBackend:
         return Capabilities(
             executor=self.name,
             isolation=_ISOLATION,
-            best_effort=place.about.best_effort,
+            best_effort=place.maker.about.best_effort,
             python=place.image.python,
             distributions=place.image.distributions,
-            level=place.about.level,
+            level=place.maker.about.level,
             image=place.image.id,
         )
 
@@ -150,16 +148,16 @@ class DockerBackend:
         except BaseException:
             engine.close()
             raise
-        maker = Maker(image, labels(), about.runtime, self._cpus)
-        return _Place(engine, about, maker, time.monotonic())
+        maker = Maker(image, labels(), about, self._cpus)
+        return _Place(engine, maker, time.monotonic())
 
     async def _look_again(self, place: _Place) -> _Place:
         """The same place with a fresh look at which image the name stands for."""
         image, maker = place.image, place.maker
         if await self._image_id(place.engine) != image.id:
             image = await self._read_image(place.engine)
-            maker = Maker(image, maker.labels, maker.runtime, maker.cpus)
-        return _Place(place.engine, place.about, maker, time.monotonic())
+            maker = Maker(image, maker.labels, maker.about, maker.cpus)
+        return _Place(place.engine, maker, time.monotonic())
 
     async def _image_id(self, engine: Engine) -> str:
         name = self._image or image_name()

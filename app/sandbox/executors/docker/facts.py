@@ -13,6 +13,7 @@ from sandbox.image import tools_key
 TOOLS = "/opt/uaol"
 FACTS_FILE = f"{TOOLS}/image.json"
 _MAX_FACTS_BYTES = 2**20
+_KERNEL_PROCESSES = 1024
 BUILD_HINT = (
     "Build it: `python -m sandbox.image` as root on Debian, or `docker build` with "
     "sandbox/Dockerfile, whose first lines say how."
@@ -33,11 +34,16 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """The runtime that will be used, the level of its walls, and limits it does not enforce."""
+    """The runtime that will be used, the level of its walls, and limits it does not enforce.
+
+    `spare_processes` are what the runtime's own kernel needs of the host's: to run out of those
+    would end it, so with such a runtime the number of processes is bounded, but not exactly.
+    """
 
     runtime: str
     level: str
     best_effort: tuple[str, ...]
+    spare_processes: int = 0
 
 
 def read_image(name: str, image_id: str, archive: bytes) -> ImageFacts:
@@ -77,7 +83,10 @@ def read_engine(info: Mapping[str, Any], runtime: str) -> EngineFacts:
         raise IsolationError(f"The engine has no runtime named {chosen!r}.", hint)
     lacking = {"total memory": "MemoryLimit", "swap": "SwapLimit", "cpu share": "CpuCfsQuota"}
     best_effort = tuple(name for name, flag in lacking.items() if not info.get(flag))
-    return EngineFacts(chosen, level_of(chosen), best_effort)
+    level = level_of(chosen)
+    if level == "container":
+        return EngineFacts(chosen, level, best_effort)
+    return EngineFacts(chosen, level, ("processes", *best_effort), _KERNEL_PROCESSES)
 
 
 def level_of(runtime: str) -> str:

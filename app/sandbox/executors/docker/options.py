@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from app.sandbox.executors.docker.facts import TOOLS, ImageFacts
+from app.sandbox.executors.docker.facts import TOOLS, EngineFacts, ImageFacts
 from app.sandbox.executors.environment import task_environment
 from app.sandbox.executors.oci_profile import oci_profile
 from app.sandbox.links import Room
@@ -42,7 +42,7 @@ class Maker:
 
     image: ImageFacts
     labels: Mapping[str, str]
-    runtime: str
+    about: EngineFacts
     cpus: float
 
     def container(self, room: Room) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Maker:
     def _host(self, room: Room) -> dict[str, Any]:
         limits, memory = room.limits, memory_bytes(room)
         return {
-            "Runtime": self.runtime,
+            "Runtime": self.about.runtime,
             "NetworkMode": "none", "IpcMode": "none", "CgroupnsMode": "private",
             "Privileged": False, "CapDrop": ["ALL"], "ReadonlyRootfs": True,
             "SecurityOpt": ["no-new-privileges:true", f"seccomp={_profile()}"],
@@ -79,8 +79,7 @@ class Maker:
             # the same number twice: no swap
             "Memory": memory, "MemorySwap": memory,
             "NanoCpus": int(self.cpus * 1e9),
-            # the runner is one of them, and so is its relay
-            "PidsLimit": limits.processes + 1 + (room.egress is not None),
+            "PidsLimit": self._processes(room),
             "Ulimits": _ulimits(room),
             "Tmpfs": _tmpfs(limits, room.work_bytes),
             "Mounts": _mounts(room),
@@ -88,6 +87,11 @@ class Maker:
             "RestartPolicy": {"Name": "no"},
             "Init": False, "AutoRemove": False,
         }  # fmt: skip
+
+    def _processes(self, room: Room) -> int:
+        # the runner is one of them, and so is its relay
+        ours = 1 + (room.egress is not None)
+        return room.limits.processes + ours + self.about.spare_processes
 
 
 def memory_bytes(room: Room) -> int:
