@@ -29,7 +29,10 @@ PRICE = 20_000
 
 @pytest.fixture
 async def services(dsn: str, tmp_path: Path) -> AsyncIterator[Services]:
-    settings = Settings(home=tmp_path / "home", sandbox_executor="bubblewrap")
+    # Memory for waiting rooms without imports only: to make the others takes seconds.
+    settings = Settings(
+        home=tmp_path / "home", sandbox_executor="bubblewrap", sandbox_pool_memory=40 * 2**20
+    )
     made = build(settings, HubAddress(dsn, dsn, is_embedded=True), [], has_worker=False)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(made.database.close)
