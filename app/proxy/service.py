@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from app.kernel.clock import Clock
 from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
@@ -23,6 +25,7 @@ from app.proxy.backends import (
     target_of,
 )
 from app.proxy.breaker import Breakers
+from app.proxy.caching import Kept, ResultCache
 from app.proxy.credentials import Credentials
 from app.proxy.fast import FastCalls, Seams
 from app.proxy.faults import server_down
@@ -73,6 +76,7 @@ class ToolProxy:
         self._metrics = metrics or Metrics()
         self._files = FileArguments(resolve_file)
         self._schemas = Schemas()
+        self._cache = ResultCache(clock)
         self._on_listed = on_listed
         self._pool = HttpPool()
         self._guarded = GuardedPool(allow_private=settings.servers_allow_private)
@@ -88,7 +92,7 @@ class ToolProxy:
         self._fleet = Fleet(self._backends, self._connect)
         seams = Seams(registry.snapshot, self.upstream, self._limit, self.breakers)
         limit = settings.tool_output_limit
-        self.fast = FastCalls(seams, self._schemas, clock, self._metrics, limit)
+        self.fast = FastCalls(seams, self._schemas, self._cache, clock, self._metrics, limit)
 
     async def start(self) -> list[Listing]:
         """Start every enabled server at once; give what those that started offer.
@@ -160,6 +164,10 @@ class ToolProxy:
         backend = self._backends.get(tool.server)
         if backend is None:
             raise server_down(tool.server, "is not configured in this process")
+        # A carrier's answer is for one caller, in the midst of an exchange.
+        key = None if call.carrier else self._cache.key(call.principal, tool, arguments)
+        if (kept := self._cache.get(key)) is not None:
+            return _recalled(tool, kept, bytes_in)
         resolved = await self._files.resolve(
             call.principal,
             tool.definition,
@@ -169,7 +177,10 @@ class ToolProxy:
         began = self._clock.monotonic()
         raw = await self._guard(backend, tool, call, resolved)
         wall_ms = round((self._clock.monotonic() - began) * 1000)
-        return self._read(tool, raw, wall_ms, bytes_in)
+        result = self._read(tool, raw, wall_ms, bytes_in)
+        if key is not None and not result.is_error:
+            self._cache.put(key, tool, _kept(result))
+        return result
 
     async def _guard(
         self, backend: ToolBackend, tool: Tool, call: ToolCall, arguments: dict[str, Any]
@@ -289,6 +300,21 @@ def _group(builtins: Sequence[BuiltinTool]) -> list[BuiltinBackend]:
     for tool in builtins:
         groups[tool.definition.server].append(tool)
     return [BuiltinBackend(name, tools) for name, tools in groups.items()]
+
+
+def _kept(result: ToolResult) -> Kept:
+    structured = None if result.structured is None else orjson.dumps(result.structured)
+    return Kept(orjson.dumps(result.content), structured)
+
+
+def _recalled(tool: Tool, kept: Kept, bytes_in: int) -> ToolResult:
+    return ToolResult(
+        structured=None if kept.structured is None else orjson.loads(kept.structured),
+        content=orjson.loads(kept.content),
+        is_error=False,
+        error=None,
+        usage=Usage(tool.full_name, tool.definition.sha256, 0, bytes_in, kept.size),
+    )
 
 
 def _time_limit(tool: Tool, call: ToolCall) -> float:

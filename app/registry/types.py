@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
+from app.registry.declared import Declared, declared
 from app.registry.needs import SecretHeader, UpstreamOAuth
 
 Status = Literal["Pending", "Approved", "Disabled"]
@@ -131,6 +132,11 @@ class ToolDefinition:
             annotations=raw["annotations"],
             more={key: raw[key] for key in MORE if key in raw},
         )
+
+    @cached_property
+    def declared(self) -> Declared:
+        """How its answers may be kept, and what its refusals cost."""
+        return declared(self.more.get("_meta"))
 
     @cached_property
     def takes_files(self) -> bool:

@@ -1,6 +1,6 @@
 """What direct calls of tools cost: promised of leased credits, charged in memory, written together.
 
-Only an answer is charged: no error of any kind is.
+Only an answer is charged: no fault is, and a tool's own refusal only where its definition says so.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,8 @@ class ToolCharges:
             tool.full_name,
             {**quantities, "version_sha": tool.definition.sha256, "is_error": is_error},
         )
-        return self._blocks.settle(promise, usage, is_charged=not is_error)
+        is_charged = not is_error or tool.definition.declared.is_error_charged
+        return self._blocks.settle(promise, usage, is_charged=is_charged)
 
     async def flush(self, principal: Principal) -> None:
         """Return when the charges of this user so far are durable. Raises `hub_unavailable`."""

@@ -14,6 +14,7 @@ from app.kernel.clock import Clock
 from app.kernel.errors import AppError
 from app.kernel.metrics import Metrics
 from app.kernel.principal import Principal
+from app.proxy.caching import Kept, ResultCache
 from app.proxy.carrying import carry
 from app.proxy.fast.reading import Reading, read_error, read_result
 from app.proxy.fast.types import FastResult, Plan, Route, Seams
@@ -28,10 +29,17 @@ class FastCalls:
     """One instance a process, beside the `ToolProxy` whose limits and schemas it shares."""
 
     def __init__(
-        self, seams: Seams, schemas: Schemas, clock: Clock, metrics: Metrics, output_limit: int
+        self,
+        seams: Seams,
+        schemas: Schemas,
+        cache: ResultCache,
+        clock: Clock,
+        metrics: Metrics,
+        output_limit: int,
     ) -> None:
         self._seams = seams
         self._schemas = schemas
+        self._cache = cache
         self._clock = clock
         self._metrics = metrics
         self._output_limit = output_limit
@@ -73,8 +81,13 @@ class FastCalls:
 
         A tool's own refusal is a result with an `error`. Raises as `ToolProxy.call` does.
         """
+        key = self._cache.key(principal, route.tool, arguments)
+        if (kept := self._cache.get(key)) is not None:
+            return FastResult(kept.content, kept.structured, None, 0, kept.size)
         began = self._clock.monotonic()
         found = await self._carried(principal, route, arguments, raw)
+        if found.error is None:
+            self._cache.put(key, route.tool, Kept(found.content, found.structured))
         wall_ms = round((self._clock.monotonic() - began) * 1000)
         size = len(found.content) + len(found.structured or b"")
         return FastResult(found.content, found.structured, found.error, wall_ms, size)

@@ -68,9 +68,11 @@ class Framing:
 
     def refused(self, request_id: bytes, result: Mapping[str, Any]) -> bytes:
         """The response of a call that failed, in words of `app.surfaces.mcp.results.failure`."""
-        shown = orjson.dumps(result, default=str)
-        return b'{"jsonrpc":"2.0","id":%b,"result":%b,"_meta":{%b}}' % (
+        more = orjson.dumps(result.get("_meta", {}))[1:-1]
+        rest = {key: value for key, value in result.items() if key != "_meta"}
+        return b'{"jsonrpc":"2.0","id":%b,"result":%b,"_meta":{%b%b}}' % (
             request_id,
-            shown[:-1],
+            orjson.dumps(rest, default=str)[:-1],
+            more + b"," if more else b"",
             self._stamp,
         )

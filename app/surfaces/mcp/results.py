@@ -29,11 +29,13 @@ def answer(structured: Mapping[str, Any], *, is_error: bool = False) -> Result:
     }
 
 
-def failure(error: AppError) -> Result:
+def failure(error: AppError, charged_micro: int = 0) -> Result:
     """A tool's result that is an error: for people as text, for programs as `code`."""
+    meta = {"_meta": {"uaol/charged_micro": charged_micro}} if charged_micro else {}
     text = f"{error.message} {error.hint or ''}".strip()
     return answer(error.as_dict(), is_error=True) | {
-        "content": [{"type": "text", "text": f"{error.code.value}: {text}"}]
+        "content": [{"type": "text", "text": f"{error.code.value}: {text}"}],
+        **meta,
     }
 
 

@@ -109,7 +109,7 @@ class Tools:
             return await self._asking.call(context, upstream, tool.definition.name, arguments)
         result, charged = await self._ops.calls.call(call.principal, name, arguments)
         if result.error is not None:
-            return failure(result.error)
+            return failure(result.error, charged)
         shown: Result = {
             "content": list(result.content),
             "isError": result.is_error,
@@ -152,5 +152,5 @@ def _shown(tool: dict[str, Any] | Tool) -> dict[str, Any]:
         "name": tool.full_name,
         "description": tool.description,
         "inputSchema": definition.input_schema,
-        "_meta": {"uaol/price_micro": tool.price_micro},
+        "_meta": {"uaol/price_micro": tool.price_micro, **definition.declared.as_meta()},
     } | {key: value for key, value in optional.items() if value is not None}

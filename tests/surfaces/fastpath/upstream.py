@@ -45,6 +45,9 @@ TOOLS = [
     _tool("region", REGION),
     _tool("wait"),
     _tool("off"),
+    _tool("held", _meta={"uaol/cache_ttl": 60}),
+    _tool("market", _meta={"uaol/cache_ttl": 60, "uaol/cache_scope": "public"}),
+    _tool("strict", _meta={"uaol/errors": "charged"}),
 ]
 
 
@@ -126,7 +129,7 @@ class Upstream:
             while (await receive())["type"] != "http.disconnect":
                 pass
             self.has_left.set()
-        if params["name"] == "odd" and self.answer is not None:
+        if params["name"] in ("odd", "strict") and self.answer is not None:
             return self.answer
         return said(params.get("arguments") or {})
 

@@ -65,7 +65,7 @@ class Duties:
         finally:
             self._calls.observe(route, outcome, time.perf_counter() - began)
         if result.error is not None:
-            return framing.refused(asked.id, failure(result.error))
+            return framing.refused(asked.id, failure(result.error, charged))
         return framing.answered(asked.id, result.content, result.structured, charged)
 
     async def _carried(
