@@ -28,7 +28,8 @@ class Sandboxing:
 
     def notes(self) -> list[str]:
         """Sentences for who writes code for it."""
-        ways_out = f"Egress policies: {', '.join(self.policies)}." if self.policies else ""
+        names = ", ".join(self.policies)
+        ways_out = f"No network, unless `egress` names a policy: {names}." if names else ""
         return [note for note in (ways_out, self.volumes.describe()) if note]
 
 

@@ -203,6 +203,20 @@ async def test_a_room_nobody_keeps_filled_is_warm_once_it_was_asked_for(
     assert "layer" not in pool.waiting()
 
 
+async def test_what_one_asked_for_leaves_room_for_what_all_share(
+    make: Make, place: PlayedPlace, clock: ManualClock
+) -> None:
+    pool = make(PoolPlan(least=2, most=4, memory_bytes=150 * MIB))
+    place.gate, place.gated = asyncio.Event(), SCIENCE.room
+    pool.open([SCIENCE])
+    for number in range(9):
+        pool.lease(Wanted("layer", Room(sites=(f"/opt/layers/{number}",)), 10 * MIB))
+    await pool.tend()
+    place.gate.set()
+    await pool.settle()
+    assert pool.waiting() == {"science": 2, "layer": 3}
+
+
 async def test_a_place_that_fails_is_tried_again_later(
     make: Make, place: PlayedPlace, clock: ManualClock
 ) -> None:

@@ -155,10 +155,12 @@ class Pool(Generic[W]):
 
     def _is_free(self, shelf: Shelf[W]) -> bool:
         """Whether one more may be made now. What takes seconds to import holds up nothing quick."""
-        used = sum(one.bytes for one in self._shelves.values())
-        alike = [one for one in self._shelves.values() if one.is_slow == shelf.is_slow]
-        is_idle = sum(one.starting for one in alike) < self._plan.refills
-        return is_idle and used + shelf.wanted.idle_bytes <= self._plan.memory_bytes
+        shelves, plan = self._shelves.values(), self._plan
+        used = sum(one.bytes for one in shelves) + shelf.wanted.idle_bytes
+        # What somebody asked for lately takes nothing away from the rooms everybody shares.
+        kept = 0 if shelf.is_standing else sum(one.bytes_due(plan) for one in shelves)
+        making = sum(one.starting for one in shelves if one.is_slow == shelf.is_slow)
+        return making < plan.refills and used + kept <= plan.memory_bytes
 
     async def _make(self, shelf: Shelf[W]) -> None:
         image, began = self._image, self._clock.monotonic()

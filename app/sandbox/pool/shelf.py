@@ -50,6 +50,11 @@ class Shelf(Generic[W]):
         """Memory they are taken to use."""
         return self.count * self.wanted.idle_bytes
 
+    def bytes_due(self, plan: PoolPlan) -> int:
+        """Memory that the workers it must always have will take, beyond those it has."""
+        due = max(plan.least - self.count, 0) if self.is_standing else 0
+        return due * self.wanted.idle_bytes
+
     def target(self, now: float, plan: PoolPlan) -> int:
         """How many should wait now."""
         least = plan.least if self.is_standing else int(self.is_wanted(now, plan))
