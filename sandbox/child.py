@@ -8,6 +8,7 @@ only; the runner loads it.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import marshal
 import os
 import select
@@ -24,7 +25,7 @@ CHUNK = 1 << 16
 SAID_BYTES, PICTURE_BYTES, NAME_BYTES = 1 << 16, 1 << 24, 200
 CHANNEL, CELLS, OUT, ERR = 3, 4, 5, 6
 SET_DUMPABLE = 4
-SIGKILL, SIGCONT, SIGSTOP, SIGXCPU = 9, 18, 19, 24
+SIGINT, SIGKILL, SIGCONT, SIGSTOP, SIGXCPU = 2, 9, 18, 19, 24
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,6 +37,16 @@ def prctl(option: int, value: int) -> None:
     address = _ctypes.dlsym(program, "prctl")
     if _ctypes.call_function(address, (option, value, 0, 0, 0)):
         raise OSError("prctl was refused")
+
+
+def harden() -> None:
+    """Let this process out of user code's reach: see proc(5) of being undumpable.
+
+    Of signals the first process of a sandbox gets from inside only those that it handles, and
+    Python handles this one.
+    """
+    prctl(SET_DUMPABLE, 0)
+    _signal.signal(SIGINT, _signal.SIG_IGN)
 
 
 def end_of(pid: int) -> int:
@@ -268,6 +279,7 @@ def become(out: int, err: int, channel: int, cells: int) -> None:
     for fd, place in ((channel, CHANNEL), (cells, CELLS), (out, OUT), (err, ERR)):
         os.dup2(fd, place)
     os.closerange(ERR + 1, 1 << 20)
+    _signal.signal(SIGINT, _signal.default_int_handler)
     prctl(SET_DUMPABLE, 1)
 
 

@@ -28,7 +28,7 @@ EGRESS, PROXY_PORT = "/run/egress/proxy.sock", 3128
 CHUNK = 1 << 16
 NONCE_BYTES = 16
 LAST_OF_USER = 6
-SET_DUMPABLE, SIGKILL = 4, 9
+SIGKILL = 9
 
 
 def tool(name: str) -> Any:
@@ -200,7 +200,7 @@ def main() -> NoReturn:
     if "UAOL_SANDBOX" not in os.environ:
         sys.exit("runner: only inside a sandbox; it signals every process that it can reach")
     processes = tool("child")
-    processes.prctl(SET_DUMPABLE, 0)
+    processes.harden()
     wire = Wire(*map(int, sys.argv[1:3])) if len(sys.argv) > 2 else Wire(0, 1)
     try:
         tasks = Tasks(wire, processes)

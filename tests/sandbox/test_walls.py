@@ -12,9 +12,6 @@ from tests.sandbox.conftest import Run, Settle
 
 pytestmark = pytest.mark.anyio
 
-# Executors whose runner is the first process that there is inside.
-PID_1 = ("docker", "kubernetes")
-
 ATTEMPT = """
 import os
 def attempt(action, *args):
@@ -260,11 +257,24 @@ print(attempt(os.listdir, f"/proc/{{runner}}/fd"), attempt(open, f"/proc/{{runne
     assert (await run(code)).stdout.split() == ["PermissionError"] * 3
 
 
-async def test_killing_the_runner_is_the_tasks_own_doing(run: Run) -> None:
-    code = "import os, signal; os.kill(os.getppid(), signal.SIGKILL); signal.pause()"
-    result = await run(code, wall_s=1.5)
-    # no signal from inside reaches the first process of a namespace
-    assert result.status == ("timeout" if result.executor in PID_1 else "killed")
+async def test_the_runner_cannot_be_ended(run: Run) -> None:
+    code = """
+import os, signal
+for number in signal.valid_signals():
+    os.kill(os.getppid(), number)
+print(os.getppid())
+"""
+    result = await run(code)
+    assert (result.status, result.stdout.split()[-1]) == ("ok", "1"), result
+
+
+async def test_user_code_can_be_interrupted(run: Run) -> None:
+    code = """
+import os, signal
+try: os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt: print("seen")
+"""
+    assert (await run(code)).stdout == "seen\n"
 
 
 async def test_tasks_do_not_see_each_other(run: Run) -> None:
@@ -284,10 +294,9 @@ print(sorted({os.path.basename(path) for folder in ("/tmp", "/dev/shm", "/task",
     first, second = await asyncio.gather(
         run(code.replace("NAME", "one")), run(code.replace("NAME", "two"))
     )
-    # init, unless that is the runner; the runner; the task
-    count = 2 if first.executor in PID_1 else 3
-    assert first.stdout == f"['seen-one'] 1 {count}\n"
-    assert second.stdout == f"['seen-two'] 1 {count}\n"
+    # the runner and the task
+    assert first.stdout == "['seen-one'] 1 2\n"
+    assert second.stdout == "['seen-two'] 1 2\n"
 
 
 async def test_only_plain_files_are_collected(run: Run, tmp_path: Path) -> None:
