@@ -184,11 +184,14 @@ def refusal(kind: bytes, value: Any) -> Exception:
     """The exception to raise for an answer that is not the one that was asked for."""
     if kind != REFUSED:
         return WireError(f"a frame of the kind {kind!r}")
-    if value["code"] in _OPERATORS:
-        return IsolationError(value["message"], value["hint"])
-    return AppError(
-        Code(value["code"]), value["message"], hint=value["hint"], details=value["details"]
-    )
+    try:
+        code, message, hint = Code(value["code"]), str(value["message"]), value["hint"]
+        details = dict(value["details"])
+    except (KeyError, TypeError, ValueError):
+        return WireError("a refusal of another version: update client and daemon")
+    if code in _OPERATORS:
+        return IsolationError(message, hint or "")
+    return AppError(code, message, hint=hint, details=details)
 
 
 def error_json(error: AppError) -> dict[str, Any]:

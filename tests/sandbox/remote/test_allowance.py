@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.kernel.errors import Code
-from app.sandbox import IsolationError, Sandbox
+from app.sandbox import IsolationError, Sandbox, TaskSpec
 from app.sandbox.daemon import Allowance, Daemon, listening
 from app.sandbox.executors.remote import RemoteExecutor
 from app.sandbox.wire import HELLO, REFUSED, TASK, VERSION, Address, receive, send_json
@@ -83,3 +83,22 @@ async def test_without_a_sandbox_it_says_what_to_do(tmp_path: Path) -> None:
     async with serving(tmp_path) as address:
         with pytest.raises(IsolationError, match="not been started"):
             await RemoteExecutor(address).capabilities()
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"code": "new_code", "message": "", "hint": "", "details": {}}]
+)
+@pytest.mark.parametrize("kind", [b"c", b"x", b"?"])
+async def test_a_daemon_of_another_version_is_none(
+    tmp_path: Path, kind: bytes, said: dict[str, Any]
+) -> None:
+    async def other(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await send_json(writer, kind, said)
+        writer.close()
+
+    server = await asyncio.start_unix_server(other, f"{tmp_path}/d.sock")
+    async with server:
+        executor = RemoteExecutor(Address(path=f"{tmp_path}/d.sock"))
+        with pytest.raises(IsolationError, match="does not answer"):
+            await executor.capabilities()
+        assert (await executor.run(TaskSpec("t", "pass"))).status == "infra_error"

@@ -69,7 +69,10 @@ class RemoteExecutor:
 
     async def capabilities(self) -> Capabilities:
         """See Executor.capabilities; asked anew each time, as the daemon may have changed."""
-        return capabilities_of(await self._ask("capabilities", KNOWN))
+        try:
+            return capabilities_of(await self._ask("capabilities", KNOWN))
+        except WireError as error:
+            raise self._away(error) from error
 
     async def run(self, spec: TaskSpec) -> TaskResult:
         """See Executor.run."""
@@ -98,11 +101,11 @@ class RemoteExecutor:
         try:
             async with asyncio.timeout(_ANSWER_S), self._connected(operation, **more) as streams:
                 kind, payload = await receive(streams[0])
+            value = load_json(payload)
+            if kind != expected:
+                raise refusal(kind, value)
         except (*_GONE, WireError) as error:
             raise self._away(error) from error
-        value = load_json(payload)
-        if kind != expected:
-            raise refusal(kind, value)
         return value
 
     async def _events(self, operation: str, spec: TaskSpec) -> AsyncGenerator[Event, None]:
