@@ -39,7 +39,9 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def daemon(address: str, **settings: str) -> Iterator[Daemon]:
+def daemon(
+    address: str, command: tuple[str, ...] = ("-m", "app.sandbox.daemon"), **settings: str
+) -> Iterator[Daemon]:
     environment = {
         "PATH": os.environ["PATH"],
         "UAOL_SANDBOX_DAEMON": address,
@@ -47,7 +49,7 @@ def daemon(address: str, **settings: str) -> Iterator[Daemon]:
         **settings,
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.sandbox.daemon"],
+        [sys.executable, *command],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     with process:

@@ -255,6 +255,13 @@ async def test_a_socket_that_was_left_behind_is_taken_over(start: Start) -> None
         assert Path(second.address.path or "").stat().st_mode & 0o777 == 0o660
 
 
+async def test_the_command_serves_as_well(start: Start) -> None:
+    with start(command=("-c", "from app.cli import run; run()", "sandboxd")) as daemon:
+        result = await daemon.executor().run(TaskSpec("t", "1 + 1", limits=SMALL))
+        assert (result.status, result.value) == ("ok", "2")
+        assert await asyncio.to_thread(daemon.end) == 0
+
+
 async def test_a_port_needs_a_token(start: Start) -> None:
     with (
         pytest.raises(RuntimeError, match="without a token"),
