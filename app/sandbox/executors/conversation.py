@@ -150,7 +150,8 @@ class Conversation:
             if kind == frames.ENDED:
                 break
             self.heed.take(kind, payload)
-        self._limit_to(COLLECT_SECONDS, "infra_error")
+        # The runner works on what the task left: to have left too much is the task's doing.
+        self._limit_to(COLLECT_SECONDS, "timeout")
         self.is_going_on = payload == frames.GOES_ON and self._spec.session_id is not None
 
     async def _collect(self) -> tuple[Report, tuple[OutputFile, ...]]:
