@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    opened = Sandbox(make_executors())
+    opened = Sandbox(make_executors("bubblewrap"))
     status = await opened.start()
     if not status.available:
         cannot_run(f"no sandbox: {status.reason} {status.hint}")

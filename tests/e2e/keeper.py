@@ -34,6 +34,8 @@ def environment(home: Path) -> dict[str, str]:
         "UAOL_POSTGRES_SHARED_BUFFERS": "64MB",
         "UAOL_MCP_CONFIG": str(Path(__file__).parents[2] / "mcp_config.yaml"),
         "UAOL_LOG_LEVEL": "WARNING",
+        # An engine is restarted by its own tests.
+        "UAOL_SANDBOX_EXECUTOR": "bubblewrap",
     }
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 async def sandboxed() -> AsyncIterator[World]:
-    sandbox = Sandbox(make_executors(), Limits(wall_s=20, memory_bytes=2**30))
+    sandbox = Sandbox(make_executors("bubblewrap"), Limits(wall_s=20, memory_bytes=2**30))
     status = await sandbox.start()
     if not status.available:
         cannot_run(f"{status.reason} {status.hint}")
