@@ -72,6 +72,10 @@ class Snapshot:
         self._lookups.hits += 1
         return self._published
 
+    def recalled(self) -> None:
+        """Count a look-up that somebody answered from what they had found here before."""
+        self._lookups.hits += 1
+
     def names(self) -> Collection[str]:
         """The full names of all tools, whatever their status."""
         return self._tools.keys()

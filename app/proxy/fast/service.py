@@ -63,6 +63,8 @@ class FastCalls:
                 # Not kept: callers could fill the memory with names.
                 return None
             self._plans[name] = plan
+        else:
+            snapshot.recalled()
         upstream = self._seams.upstream_of(plan.tool.server)
         return None if upstream is None or upstream.target is None else Route(plan, upstream)
 
