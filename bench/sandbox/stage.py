@@ -6,8 +6,9 @@ import math
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -87,14 +88,24 @@ def both(name: str, spans: Sequence[float]) -> dict[str, float]:
     return {f"{name}_ms": median_ms(spans), f"{name}_p95_ms": p95_ms(spans)}
 
 
-def bare_python() -> str:
-    """The interpreter that the sandbox runs, without an environment around it."""
-    return str(Path(sys.executable).resolve())
+SYSTEM_PYTHON = "/usr/bin/python3"
 
 
-async def bare() -> float:
-    """A plain subprocess of that interpreter, which prints."""
-    return plain(bare_python(), "-I", "-c", SMALL)
+@contextlib.contextmanager
+def clean_python() -> Iterator[str]:
+    """The interpreter that the sandbox runs, in an empty environment of its own.
+
+    Start-up files of packages that happen to be installed beside it would only slow it down.
+    """
+    with tempfile.TemporaryDirectory(prefix="uaol-bench-") as folder:
+        base = str(Path(sys.executable).resolve())
+        subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
+        yield f"{folder}/bin/python"
+
+
+async def bare(python: str) -> float:
+    """A plain subprocess of an interpreter, which prints."""
+    return plain(python, "-I", "-c", SMALL)
 
 
 def plain(*command: str) -> float:
