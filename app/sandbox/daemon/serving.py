@@ -33,7 +33,8 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     try:
         status = await sandbox.start()
         if not status.available:
-            raise AppError(Code.SANDBOX_UNAVAILABLE, status.reason, hint=status.hint)
+            reason = f"Code cannot be isolated on this machine: {status.reason}"
+            raise AppError(Code.SANDBOX_UNAVAILABLE, reason, hint=status.hint)
         async with listening(Daemon(sandbox, token), address) as place:
             tell(f"Serving {status.executor} at {place}")
             await stopped()

@@ -58,7 +58,7 @@ def daemon(
         said = process.stdout.readline()
         if not said.startswith("Serving"):
             complaint = process.stderr.read()
-            if process.wait(30) == NO_WALLS and "isolat" in complaint:
+            if process.wait(30) == NO_WALLS and "cannot be isolated" in complaint:
                 cannot_run(complaint)
             raise RuntimeError(complaint)
         started = Daemon(parse_address(said.split()[-1]), process)
