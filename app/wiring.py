@@ -186,6 +186,19 @@ def _database(settings: Settings, address: HubAddress) -> Database:
     return Database(address.app_dsn, pool_size=size, is_prepared=is_prepared)
 
 
+def _limiter(settings: Settings, clock: SystemClock, metrics: Metrics) -> Limiter:
+    """Limits of this process, or over all that share a Redis Cluster."""
+    if settings.redis_url is None:
+        return Limiter(clock)
+    # Only who uses the cluster pays for the import of its client.
+    from app.kernel.rediscluster import Cluster
+    from app.kernel.sharedlimits import SharedLimiter
+
+    cluster = Cluster(settings.redis_url.get_secret_value())
+    prefix, replicas = settings.redis_prefix, settings.redis_replicas
+    return SharedLimiter(cluster, clock, metrics, prefix=prefix, replicas=replicas)
+
+
 def build(
     settings: Settings,
     address: HubAddress,
@@ -202,7 +215,7 @@ def build(
     safe = open_safe(settings, database, wakeups, clock, finder(registry, servers))
     proxy = ToolProxy(
         registry=registry,
-        limiter=Limiter(clock),
+        limiter=_limiter(settings, clock, metrics),
         settings=settings,
         resolve_file=_resolver(database, storage),
         builtins=[python_tool(sandboxing, settings, price_micro=_SANDBOX_MICRO)],
@@ -354,6 +367,7 @@ async def running(
         )
         await services.wakeups.start()
         stack.push_async_callback(services.wakeups.close)
+        stack.push_async_callback(services.proxy.limiter.close)
         progress("Testing the sandbox")
         await services.sandbox.start()
         stack.push_async_callback(services.sandbox.close)

@@ -72,6 +72,8 @@ class Metrics:
         self._captured = counter("credits_captured", "Credits captured")
         self._dispatch = gauge("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
         self._dispatch.set(1)
+        self._shared = gauge("limits_up", "1 if rate limits hold over all that should share them")
+        self._shared.set(1)
         self._sandbox = gauge("sandbox_up", "1 if code can be isolated and run")
         self._leases = counter(
             "sandbox_leases", "Tasks that found a waiting sandbox, or none", ["room", "outcome"]
@@ -118,6 +120,10 @@ class Metrics:
     def observe_dispatch(self, *, is_up: bool) -> None:
         """Whether the broker works; while it does not, PostgreSQL is asked."""
         self._dispatch.set(is_up)
+
+    def observe_limits(self, *, is_up: bool) -> None:
+        """Whether limits are shared as was chosen; else each process keeps to its part."""
+        self._shared.set(is_up)
 
     def observe_kind(
         self, kind: str, states: Mapping[str, int], oldest_s: float, *, is_paused: bool

@@ -123,11 +123,18 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(
         None,
-        description="A Redis Cluster that tells workers what to claim: `redis[s]://` addresses of"
-        " some of its nodes, with commas between. Without it they ask PostgreSQL.",
+        description="A Redis Cluster that tells workers what to claim and keeps rate limits over"
+        " all processes: `redis[s]://` addresses of some of its nodes, with commas between. Without"
+        " it workers ask PostgreSQL, and limits hold per process.",
     )
     redis_prefix: str = Field(
         "uaol", description="First part of the names used there; one for each database."
+    )
+    redis_replicas: int = Field(
+        4,
+        ge=1,
+        description="Processes that share rate limits, at least: while Redis is away, each keeps"
+        " to its part of them.",
     )
 
     calls_per_minute: int = Field(600, description="Tool calls a user may make per minute.")

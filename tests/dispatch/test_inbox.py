@@ -6,8 +6,8 @@ import pytest
 
 from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
+from app.kernel.rediscluster import addresses
 from app.orchestration.dispatch import PostgresDispatcher
-from app.orchestration.dispatch.broker import addresses
 from app.orchestration.dispatch.inbox import Inbox, Message
 
 pytestmark = pytest.mark.anyio

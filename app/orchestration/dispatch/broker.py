@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
-from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -16,14 +15,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from app.kernel.errors import AppError, Code
+from app.kernel.rediscluster import addresses
 from app.orchestration.dispatch.inbox import Message
 
 PARTITIONS = 4
 _GROUP = "workers"
 _FIELD = b"j"
 _ID_BYTES = 16
-_PORT = 6379
 _PATIENCE_S = 1.5
 _BLOCK_MS = 500
 # Far more than the relay has on its way; only entries that nobody reads are cut.
@@ -35,32 +33,6 @@ _Answer = TypeVar("_Answer")
 
 class BrokerError(Exception):
     """The broker, or a part of it, did not do what it was asked."""
-
-
-def addresses(url: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """Hosts and ports of `redis[s]://[user:password@]host[:port],...`, and the login they share.
-
-    Raises `invalid_input`.
-    """
-    parts = [urlsplit(part.strip() if "://" in part else f"//{part.strip()}")
-             for part in url.split(",")]  # fmt: skip
-    try:
-        hosts = [(part.hostname or "", part.port or _PORT) for part in parts]
-    except ValueError:
-        hosts = [("", 0)]
-    first = parts[0]
-    if first.scheme not in {"redis", "rediss"} or not all(host for host, _ in hosts):
-        raise AppError(
-            Code.INVALID_INPUT,
-            "UAOL_REDIS_URL is not a list of addresses.",
-            hint="Write redis://host:port, or several with commas between them.",
-        )
-    login = {
-        "username": unquote(first.username) if first.username else None,
-        "password": unquote(first.password) if first.password else None,
-        "ssl": first.scheme == "rediss",
-    }
-    return hosts, login
 
 
 class Broker:

@@ -26,6 +26,7 @@ class Health(View):
     servers: list[dict[str, Any]]
     worker: dict[str, Any]
     dispatch: dict[str, Any]
+    limits: dict[str, Any]
 
 
 @router.get("/healthz")
@@ -54,6 +55,7 @@ async def health(ops: Ops) -> Health:
         servers=servers,
         worker={"is_here": ops.services.worker is not None, "is_ready": _is_worker_ready(ops)},
         dispatch=_dispatch(ops),
+        limits=_limits(ops),
     )
 
 
@@ -87,6 +89,12 @@ def _dispatch(ops: Operations) -> dict[str, Any]:
     if (worker := ops.services.worker) is None:
         return {}
     state = worker.dispatch()
+    return {"by": state.name, "is_up": state.is_up, "reason": state.reason}
+
+
+def _limits(ops: Operations) -> dict[str, Any]:
+    """Whether rate limits hold over all processes that should share them."""
+    state = ops.services.proxy.limiter.state()
     return {"by": state.name, "is_up": state.is_up, "reason": state.reason}
 
 
