@@ -5,10 +5,11 @@
 set -eu
 MARK=/run/uaol-tests-dockerd.pid
 SETTINGS=/run/uaol-tests-dockerd.json
+CONTAINERD=/var/run/docker/containerd/containerd.pid
 LOG=/var/log/uaol-tests-dockerd.log
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-alive() { [ -r "/proc/$1/status" ] && ! grep -q "^State:[[:space:]]*Z" "/proc/$1/status"; }
+alive() { grep -q '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status" 2>/dev/null; }
 
 answers() { docker version >/dev/null 2>&1; }
 
@@ -45,29 +46,39 @@ settings() {
 launch() {
   # shellcheck disable=SC2046 # no option, or one
   set -- "$@" $(settings)
-  setsid dockerd "$@" </dev/null >>"$LOG" 2>&1 &
+  setsid dockerd "$@" </dev/null >>"$LOG" 2>&1 9>&- &
   echo "$!" >"$MARK"
   until_ready "$!"
 }
 
 start() {
   answers && return 0
+  # two at once would start two
+  exec 9>"$MARK.lock" && flock 9
+  answers && return 0
   if runs; then
     until_ready 1 && return 0
     echo "a Docker engine runs but does not answer" && return 1
   fi
   command -v dockerd >/dev/null || { echo "there is no dockerd" && return 1; }
-  # without a firewall there can be no bridge, and no sandbox needs one
-  launch || launch --bridge=none --iptables=false --ip6tables=false || {
-    echo "dockerd does not start: see $LOG" && return 1
-  }
+  launch && return 0
+  # where there can be no firewall there is no bridge, and no sandbox needs one
+  if tail -n 5 "$LOG" | grep -qi iptables; then
+    launch --bridge=none --iptables=false --ip6tables=false && return 0
+  fi
+  echo "dockerd does not start: see $LOG" && return 1
 }
 
 end() {
   ours || { echo "this engine is not the tests' own" && return 1; }
   kill -"$1" "$pid"
   while alive "$pid"; do sleep 0.05; done
-  # its parent may not have reaped it yet, and then its own pid file would keep the next one out
+  # its containerd ends with it, a moment later
+  containerd=$(cat "$CONTAINERD" 2>/dev/null) || containerd=none
+  tries=0
+  while alive "$containerd" && [ "$tries" -le 200 ]; do tries=$((tries + 1)) && sleep 0.05; done
+  # nobody may have reaped the two yet: their pid files would then keep the next engine out
+  alive "$containerd" || rm -f "$CONTAINERD"
   [ "$(cat /var/run/docker.pid 2>/dev/null)" != "$pid" ] || rm -f /var/run/docker.pid
   rm -f "$MARK"
 }
