@@ -14,7 +14,7 @@ from app.sandbox.executors.bubblewrap import BubblewrapBackend
 from app.sandbox.executors.cgroups import CONTROLLERS, Groups, find_groups
 from app.sandbox.links import Room
 from tests.conftest import cannot_run
-from tests.sandbox.rooms import LIMITS, standing_backend, task, working
+from tests.sandbox.rooms import LIMITS, descendants, linked, standing_backend, task, working
 
 ROOM = Room(Limits(memory_bytes=2**28, processes=10, tmp_bytes=2**20), work_bytes=2**21)
 TOTAL = 2**28 + 2**20 + 2**21 + 16 * 2**20 + 96 * 2**20
@@ -131,6 +131,20 @@ async def backend(anyio_backend: str) -> AsyncIterator[BubblewrapBackend]:
     opened = await standing_backend()
     yield opened
     await opened.close()
+
+
+@pytest.mark.anyio
+async def test_all_processes_of_a_sandbox_are_in_its_group(backend: BubblewrapBackend) -> None:
+    groups = real_groups()
+    async with linked(backend) as (_, link):
+        inside = descendants(link.pid)
+        assert len(inside) >= 2
+        files = [path for base in groups.folders for path in base.glob("*/cgroup.procs")]
+        pids = [set(map(int, path.read_text().split())) for path in files]
+        own = [each for each in pids if inside[0] in each]
+        assert len(own) == len(groups.folders)
+        assert all(set(inside) <= each for each in own)
+        assert all(os.getpid() not in each for each in pids)
 
 
 @pytest.mark.anyio

@@ -20,7 +20,7 @@ CONTROLLERS = ("memory", "pids", "cpu")
 _PREFIX = "uaol-"
 _PERIOD_US = 100_000
 _SHM_BYTES = 16 * 2**20
-# init, the runner and its imports, the relay
+# the launcher, the runner and what it imports, the relay
 _OWN_BYTES, _OWN_PROCESSES = 96 * 2**20, 4
 _numbers = itertools.count()
 
@@ -40,7 +40,8 @@ class Groups:
     def __init__(self, bases: Mapping[str, Path], *, is_unified: bool) -> None:
         """`bases` are existing folders in which groups may be made, by controller."""
         self.controllers = tuple(name for name in CONTROLLERS if name in bases)
-        self._bases, self._is_unified = dict(bases), is_unified
+        self.is_unified = is_unified
+        self._bases = dict(bases)
         self._name = f"{_PREFIX}{os.getpid()}"
 
     @property
@@ -67,6 +68,21 @@ class Groups:
             raise
         return group
 
+    @contextlib.contextmanager
+    def within(self, group: "Group") -> Iterator[None]:
+        """What the calling thread starts meanwhile is born in the group; version 1 only.
+
+        A thread that moves itself waits for nobody, while to move a process stops all of the
+        machine from starting or ending any, for some milliseconds. Raises OSError.
+        """
+        try:
+            for folder in group.folders:
+                (folder / "tasks").write_text("0", encoding="ascii")
+            yield
+        finally:
+            for base in self._bases.values():
+                (base / "tasks").write_text("0", encoding="ascii")
+
     def sweep(self) -> None:
         """Remove what servers that are no more have left empty."""
         for base in dict.fromkeys(self._bases.values()):
@@ -79,17 +95,23 @@ class Groups:
         _remove(self.folders)
 
     def _make_parent(self, folder: Path) -> None:
+        """The group of all sandboxes; all of them weigh as much as a process for each core."""
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
-            if self._is_unified:
+            cores = os.cpu_count() or 1
+            if self.is_unified:
                 wanted = " ".join(f"+{name}" for name in self.controllers)
                 (folder / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
+            if "cpu" in self._bases and folder.parent == self._bases["cpu"]:
+                weight = ("cpu.weight", min(100 * cores, 10_000))
+                file, value = weight if self.is_unified else ("cpu.shares", 1024 * cores)
+                (folder / file).write_text(str(value), encoding="ascii")
 
     def _settings(self, room: Room) -> Iterator[tuple[str, str, str]]:
-        for controller, file, value in _settings(room, is_unified=self._is_unified):
+        for controller, file, value in _settings(room, is_unified=self.is_unified):
             # without swap there is no file to limit it
-            is_there = "sw" not in file or (self._bases[controller] / self._name / file).exists()
-            if controller in self._bases and is_there:
+            base = self._bases.get(controller)
+            if base and ("sw" not in file or (base / self._name / file).exists()):
                 yield controller, file, value
 
 
@@ -99,6 +121,11 @@ class Group:
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self._folders = dict(folders)
 
+    @property
+    def folders(self) -> list[Path]:
+        """Its folders, one for each hierarchy."""
+        return list(dict.fromkeys(self._folders.values()))
+
     def add(self, pid: int) -> None:
         """Move a process and those it has started; what they start later is born inside.
 
@@ -107,7 +134,7 @@ class Group:
         waiting = [pid]
         while waiting:
             current = waiting.pop()
-            for folder in dict.fromkeys(self._folders.values()):
+            for folder in self.folders:
                 (folder / "cgroup.procs").write_text(str(current), encoding="ascii")
             children = Path(f"/proc/{current}/task/{current}/children").read_text(encoding="ascii")
             waiting += map(int, children.split())
@@ -136,7 +163,7 @@ class Group:
 
     def remove(self) -> None:
         """Remove it; its processes must be gone."""
-        _remove(dict.fromkeys(self._folders.values()))
+        _remove(self.folders)
 
 
 def _settings(room: Room, *, is_unified: bool) -> Iterator[tuple[str, str, str]]:

@@ -13,7 +13,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from app.sandbox.executors.bubblewrap.launch import Launcher
@@ -21,7 +23,7 @@ from app.sandbox.executors.bubblewrap.link import BubblewrapLink, Wired
 from app.sandbox.executors.bubblewrap.pipes import Pipes
 from app.sandbox.executors.bubblewrap.staging import Stage
 from app.sandbox.executors.bubblewrap.system import System, own_system, system_in, version_of
-from app.sandbox.executors.cgroups import Groups, find_groups
+from app.sandbox.executors.cgroups import Group, Groups, find_groups
 from app.sandbox.executors.seccomp import build_filter
 from app.sandbox.executors.tools import tools_for
 from app.sandbox.links import Room
@@ -54,6 +56,7 @@ class BubblewrapBackend:
         self._binary, self._root = binary, root
         self._launcher: Launcher | None = None
         self._groups: Groups | None = None
+        self._starter = _new_starter()
         self._lock = asyncio.Lock()
 
     async def capabilities(self) -> Capabilities:
@@ -80,31 +83,15 @@ class BubblewrapBackend:
 
     async def launch(self, room: Room) -> BubblewrapLink:
         """See `Backend.launch`."""
-        launcher = await self._prepare()
-        if launcher.stage is not None:
-            await self._stage(launcher.stage, room)
-        pipes = Pipes()
-        wired = Wired(pipes)
+        launching = asyncio.create_task(self._launch(room))
         try:
-            streams = await wired.open()
-        except BaseException:
-            wired.close()
-            pipes.close()
+            return await asyncio.shield(launching)
+        except asyncio.CancelledError:
+            # what is started is held, whoever stops waiting for it
+            await asyncio.wait([launching])
+            if launching.exception() is None:
+                await launching.result().kill()
             raise
-        # From here to the link nothing is waited for: what is started is held.
-        try:
-            command = launcher.command_line(pipes, room, wired.far, wired.teller)
-            process = _start(command, wired.slate.fd, pipes.inherited)
-        except BaseException:
-            streams[1].transport.abort()
-            wired.close()
-            raise
-        finally:
-            pipes.close()
-        link = BubblewrapLink(process, wired, streams)
-        if self._groups is not None:
-            link.place(self._groups, room)
-        return link
 
     async def close(self) -> None:
         """See `Backend.close`."""
@@ -112,7 +99,35 @@ class BubblewrapBackend:
             self._launcher.stage.close()
         if self._groups is not None:
             self._groups.close()
+        self._starter.shutdown()
+        self._starter = _new_starter()
         self._launcher = self._groups = None
+
+    async def _launch(self, room: Room) -> BubblewrapLink:
+        launcher = await self._prepare()
+        if launcher.stage is not None:
+            await self._stage(launcher.stage, room)
+        pipes = Pipes()
+        wired = Wired(pipes)
+        streams = None
+        try:
+            streams = await wired.open()
+            command = launcher.command_line(pipes, room, wired.far, wired.teller)
+            start = partial(_start, command, wired.slate.fd, pipes.inherited)
+            work = partial(_start_in_group, start, self._groups, room)
+            loop = asyncio.get_running_loop()
+            process, group = await loop.run_in_executor(self._starter, work)
+        except BaseException:
+            if streams is not None:
+                streams[1].transport.abort()
+            wired.close()
+            raise
+        finally:
+            pipes.close()
+        link = BubblewrapLink(process, wired, streams, group)
+        if self._groups is not None and group is None:
+            link.place(self._groups, room)
+        return link
 
     async def _prepare(self) -> Launcher:
         async with self._lock:
@@ -132,8 +147,27 @@ class BubblewrapBackend:
                     await asyncio.to_thread(stage.add, source)
 
 
+def _new_starter() -> ThreadPoolExecutor:
+    """The thread that starts launchers, and stays: they die with the thread they are from."""
+    return ThreadPoolExecutor(1, "sandbox-start")
+
+
+def _start_in_group(
+    start: Callable[[], subprocess.Popen[bytes]], groups: Groups | None, room: Room
+) -> tuple[subprocess.Popen[bytes], Group | None]:
+    """Start the launcher within a new group, if that can be done from the outset."""
+    if groups is None or groups.is_unified:
+        return start(), None
+    group = groups.new(room)
+    try:
+        with groups.within(group):
+            return start(), group
+    except BaseException:
+        group.remove()
+        raise
+
+
 def _start(command: list[str], complaints: int, inherited: list[int]) -> subprocess.Popen[bytes]:
-    """Start the launcher, on the event loop's own thread: it dies with the thread it is from."""
     try:
         return subprocess.Popen(
             command, env={}, cwd="/", pass_fds=inherited,

@@ -63,14 +63,16 @@ class BubblewrapLink:
         process: subprocess.Popen[bytes],
         wired: Wired,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        group: Group | None = None,
     ) -> None:
+        """`group` is the control group that it is in already, to be removed with it."""
         loop = asyncio.get_running_loop()
         self.reader, self._writer = streams
         self._process, self._wired = process, wired
         self._launcher = os.pidfd_open(process.pid)
         self._init: asyncio.Future[tuple[int, int] | None] = loop.create_future()
         self._heard = b""
-        self._group: Group | None = None
+        self._group = group
         self._placing: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[Fate] | None = None
         loop.add_reader(wired.told, self._hear)
