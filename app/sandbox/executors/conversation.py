@@ -21,6 +21,7 @@ from app.sandbox.types import Event, Limits, OutputFile, Printed, Shown, Status,
 
 START_SECONDS = 30.0
 COLLECT_SECONDS = 60.0
+_BYTES_PER_SECOND = 2**24  # files may take longer, but not for ever
 
 Heard = Callable[[Event], None]
 
@@ -130,16 +131,16 @@ class Conversation:
         """
         feeding = asyncio.create_task(self._feed(inputs))
         try:
-            await self._follow()
+            await self._follow(sum(item.size for item in inputs))
             return await self._collect()
         finally:
             self._end_limit()
             feeding.cancel()
             await asyncio.wait([feeding])
 
-    async def _follow(self) -> None:
+    async def _follow(self, size: int) -> None:
         reader, limits = self._link.reader, self._spec.limits
-        self._limit_to(START_SECONDS, "infra_error")
+        self._limit_to(START_SECONDS + size / _BYTES_PER_SECOND, "infra_error")
         spent = await frames.expect(reader, limits, frames.STARTED)
         self.started_at = time.monotonic()
         self._limit_to(limits.wall_s, "timeout")

@@ -1,9 +1,9 @@
-"""One bubblewrap sandbox as its host holds it: the launcher, the sandbox's init, and the wire.
+"""One bubblewrap sandbox as its host holds it: the launcher, the first process inside, the wire.
 
-Two processes are held by descriptor: the launcher, which is ours to wait for, and the init of the
-sandbox's pid namespace, with which everything inside dies. The launcher tells the init's number;
-before that the sandbox is not ended, as a launcher that dies between making the sandbox and tying
-it to its own life leaves an orphan behind.
+Two processes are held by descriptor: the launcher, which is ours to wait for, and the runner. That
+is the init of the sandbox's pid namespace: everything inside dies with it. The launcher tells its
+number; before that the sandbox is not ended, as a launcher that dies between making the sandbox
+and tying it to its own life leaves an orphan behind.
 """
 
 import asyncio
