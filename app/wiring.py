@@ -199,6 +199,16 @@ def _limiter(settings: Settings, clock: SystemClock, metrics: Metrics) -> Limite
     return SharedLimiter(cluster, clock, metrics, prefix=prefix, replicas=replicas)
 
 
+def _wakeups(settings: Settings, address: HubAddress, metrics: Metrics) -> Wakeups:
+    """Wake-ups over PostgreSQL, or over Redis with PostgreSQL for when that is away."""
+    if settings.redis_url is None:
+        return Wakeups(address.app_dsn)
+    from app.kernel.rediswakeups import RedisWakeups
+
+    url = settings.redis_url.get_secret_value()
+    return RedisWakeups(address.app_dsn, url, prefix=settings.redis_prefix, metrics=metrics)
+
+
 def build(
     settings: Settings,
     address: HubAddress,
@@ -207,7 +217,8 @@ def build(
     has_worker: bool = True,
 ) -> Services:
     """Construct every module; nothing is started yet."""
-    clock, metrics, wakeups = SystemClock(), Metrics(), Wakeups(address.app_dsn)
+    clock, metrics = SystemClock(), Metrics()
+    wakeups = _wakeups(settings, address, metrics)
     database = _database(settings, address)
     billing, registry = Billing(), make_registry(settings, wakeups, metrics)
     storage, templates = _storage(settings, clock), Templates()

@@ -74,6 +74,8 @@ class Metrics:
         self._dispatch.set(1)
         self._shared = gauge("limits_up", "1 if rate limits hold over all that should share them")
         self._shared.set(1)
+        self._bus = gauge("bus_up", "1 if wake-ups go between processes as was chosen")
+        self._bus.set(1)
         self._sandbox = gauge("sandbox_up", "1 if code can be isolated and run")
         self._leases = counter(
             "sandbox_leases", "Tasks that found a waiting sandbox, or none", ["room", "outcome"]
@@ -124,6 +126,10 @@ class Metrics:
     def observe_limits(self, *, is_up: bool) -> None:
         """Whether limits are shared as was chosen; else each process keeps to its part."""
         self._shared.set(is_up)
+
+    def observe_bus(self, *, is_up: bool) -> None:
+        """Whether wake-ups go over Redis where it was chosen; else they go over PostgreSQL."""
+        self._bus.set(is_up)
 
     def observe_kind(
         self, kind: str, states: Mapping[str, int], oldest_s: float, *, is_paused: bool

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     )
     upload_limit: int = Field(256 * 2**20, description="Largest upload in bytes.")
     request_limit: int = Field(16 * 2**20, description="Largest JSON request in bytes.")
+    stall_seconds: float = Field(
+        30.0, gt=0, description="A client that stalls so long in a request or an answer is cut off."
+    )
     link_ttl: int = Field(900, description="Seconds a signed download link is valid.")
 
     request_state_keys: SecretStr | None = Field(
@@ -123,9 +126,10 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(
         None,
-        description="A Redis Cluster that tells workers what to claim and keeps rate limits over"
-        " all processes: `redis[s]://` addresses of some of its nodes, with commas between. Without"
-        " it workers ask PostgreSQL, and limits hold per process.",
+        description="A Redis Cluster that tells workers what to claim, keeps rate limits over all"
+        " processes and carries their wake-ups: `redis[s]://` addresses of some of its nodes, with"
+        " commas between. Without it workers ask PostgreSQL, which also carries wake-ups, and"
+        " limits hold per process.",
     )
     redis_prefix: str = Field(
         "uaol", description="First part of the names used there; one for each database."

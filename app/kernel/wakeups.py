@@ -1,14 +1,15 @@
 """Wake-ups between processes over NOTIFY. They say "look again" and never carry truth.
 
 A notifying commit takes a database-wide lock, so wake-ups are sent apart from the
-transactions that cause them, on a connection of their own, at most once per 5 ms.
+transactions that cause them, on a connection of their own, at most once per 5 ms. What was sent
+while the listening connection was lost is lost: once it is back, everybody is told to look again.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -40,6 +41,8 @@ class Wakeups:
         # Weak: a ticket that nobody holds any more is gone, and topics are without number.
         self._tickets: dict[str, WeakSet[Ticket]] = {}
         self._observers: list[Callable[[str], None]] = []
+        self._gap_observers: list[Callable[[], None]] = []
+        self._has_listened = False
         self._sweep_at = _SWEEP
         self._pending: set[str] = set()
         self._dirty = asyncio.Event()
@@ -69,8 +72,7 @@ class Wakeups:
         """
         self._wake_local(topic)
         if self._tasks and not is_local:
-            self._pending.add(topic)
-            self._dirty.set()
+            self._pass_on((topic,))
 
     @property
     def has_followers(self) -> bool:
@@ -86,6 +88,11 @@ class Wakeups:
         """
         self._observers.append(observer)
         return partial(self._observers.remove, observer)
+
+    def observe_gaps(self, observer: Callable[[], None]) -> Callable[[], None]:
+        """Call `observer` whenever any topic may have been woken unheard; else as `observe`."""
+        self._gap_observers.append(observer)
+        return partial(self._gap_observers.remove, observer)
 
     def ticket(self, *topics: str) -> Ticket:
         """Take one before reading the state; it notes every wake-up of the topics from now on."""
@@ -126,6 +133,19 @@ class Wakeups:
         for observer in tuple(self._observers):
             observer(topic)
 
+    def _pass_on(self, topics: Iterable[str]) -> None:
+        """Tell other processes, soon."""
+        self._pending.update(topics)
+        self._dirty.set()
+
+    def _missed(self) -> None:
+        """Wake everybody: what was sent in the meantime is not known."""
+        for topic in tuple(self._tickets):
+            for ticket in self._tickets.pop(topic, ()):
+                ticket.event.set()
+        for observer in tuple(self._gap_observers):
+            observer()
+
     async def _forever(self, step: Any) -> None:
         while True:
             try:
@@ -141,6 +161,9 @@ class Wakeups:
     async def _listen(self) -> None:
         async with await self._connect() as conn:
             await conn.execute(f"listen {_CHANNEL}")
+            if self._has_listened:
+                self._missed()
+            self._has_listened = True
             async for notice in conn.notifies():
                 if notice.pid != getattr(self, "_sender_pid", None):
                     self._wake_local(notice.payload)

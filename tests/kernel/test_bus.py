@@ -1,6 +1,4 @@
-"""Standing subscriptions to wake-ups, in one process and between two."""
-
-import asyncio
+"""Standing subscriptions to wake-ups in one process; between two: tests/dispatch/test_bus.py."""
 
 import pytest
 
@@ -52,18 +50,14 @@ async def test_a_listener_may_leave_while_it_is_called() -> None:
     assert heard == ["once", "always", "always"]
 
 
-async def test_processes_hear_of_each_other(dsn: str) -> None:
-    here, there = Wakeups(dsn), Wakeups(dsn)
-    heard = asyncio.Event()
-    Bus(there).subscribe("job:1", heard.set)
-    for each in (here, there):
-        await each.start()
-    try:
-        async with asyncio.timeout(20):
-            while not heard.is_set():
-                # Listening begins when the connection is there.
-                here.wake("job:1")
-                await asyncio.sleep(0.02)
-    finally:
-        for each in (here, there):
-            await each.close()
+async def test_every_listener_is_called_once_after_a_gap() -> None:
+    wakeups, heard = Wakeups(None), []
+    bus = Bus(wakeups)
+    bus.subscribe("a", lambda: heard.append("a"))
+    leave = bus.subscribe("b", lambda: heard.append("b"))
+    bus.subscribe("c", lambda: heard.append("c"))
+    leave()
+    ticket = wakeups.ticket("d")
+    wakeups._missed()
+    assert heard == ["a", "c"]
+    assert await wakeups.wait(ticket, 0)
