@@ -9,7 +9,7 @@ from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
 from app.sandbox.executors.bubblewrap import bubblewrap_backends
 from app.sandbox.executors.docker import docker_backend
-from app.sandbox.executors.kubernetes import KubernetesBackend, Site
+from app.sandbox.executors.kubernetes import Site, kubernetes_backend
 from app.sandbox.executors.pooled import PooledExecutor
 from app.sandbox.executors.remote import RemoteExecutor
 from app.sandbox.executors.rooms import Options
@@ -66,7 +66,7 @@ def _kubernetes(setup: Setup) -> Sequence[Executor]:
     # a folder of this machine is none of the cluster's: packages are in the image there, and
     # nobody's socket leads out
     here = replace(setup, layers=None, egress=None)
-    return [here.pooled(KubernetesBackend(setup.site))]
+    return [here.pooled(kubernetes_backend(setup.site))]
 
 
 def _sandboxd(setup: Setup) -> Sequence[Executor]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.executors.kubernetes import KubernetesBackend, Site
+from app.sandbox.executors.kubernetes import Site
 from app.sandbox.executors.kubernetes.access import Access
+from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from sandbox.image.recipe import PREPARE, tools
 from tests.conftest import cannot_run
 from tests.sandbox.kubernetes.cluster import Cluster

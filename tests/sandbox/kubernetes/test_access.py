@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.sandbox import Options, PooledExecutor, PoolPlan, TaskSpec
-from app.sandbox.executors.kubernetes import KubernetesBackend
 from app.sandbox.executors.kubernetes.access import Access, load_access
+from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.types import IsolationError
 from tests.sandbox.conftest import SMALL
 from tests.sandbox.kubernetes.cluster import Cluster

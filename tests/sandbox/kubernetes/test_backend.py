@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.sandbox import AUTO, make_executors
-from app.sandbox.executors.kubernetes import KubernetesBackend, Site, jobs
+from app.sandbox.executors.kubernetes import Site, jobs
 from app.sandbox.executors.kubernetes.access import Access
+from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.executors.kubernetes.site import INSTANCE, OWNED, this_instance
 from app.sandbox.links import Mounted, Room
 from app.sandbox.types import IsolationError

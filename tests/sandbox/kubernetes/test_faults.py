@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from app.sandbox.executors.kubernetes import KubernetesBackend, namespace
+from app.sandbox.executors.kubernetes import namespace
 from app.sandbox.executors.kubernetes.api import ApiError
+from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.executors.kubernetes.link import PodLink
 from app.sandbox.links import Link, Room
 from app.sandbox.types import IsolationError

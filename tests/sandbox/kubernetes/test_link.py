@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from app.sandbox.executors.kubernetes import KubernetesBackend
 from app.sandbox.executors.kubernetes import link as link_module
+from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.executors.kubernetes.link import PodLink
 from app.sandbox.links import Room
 from tests.sandbox.kubernetes.cluster import Cluster

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from app.kernel.settings import Settings
-from app.sandbox.executors.kubernetes import KubernetesBackend, site_of
+from app.sandbox.executors.kubernetes import site_of
 from app.sandbox.executors.kubernetes.access import load_access
 from app.sandbox.executors.kubernetes.api import Api
+from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.executors.kubernetes.jobs import Builder
 from app.sandbox.executors.kubernetes.site import this_instance
 from app.sandbox.links import Room

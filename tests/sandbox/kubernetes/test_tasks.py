@@ -10,8 +10,8 @@ import pytest
 from app.kernel.errors import AppError, Code
 from app.kernel.settings import Settings
 from app.sandbox import InputFile, Options, PooledExecutor, PoolPlan, Sandbox, TaskSpec
-from app.sandbox.executors.kubernetes import KubernetesBackend
 from app.sandbox.executors.kubernetes.access import Access
+from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.making import make_sandbox
 from tests.sandbox.conftest import SMALL
 from tests.sandbox.kubernetes.cluster import Cluster

@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from app.sandbox.types import IsolationError
 
-_INSTALL = "pip install 'uaol[kubernetes]', or `pip install kubernetes`."
+_INSTALL = "pip install 'uaol[kubernetes]'."
 _CONFIGURE = "Set KUBECONFIG, or run the server in the cluster with a service account."
 
 
