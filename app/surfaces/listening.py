@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from app.kernel.errors import AppError, Code
 from app.kernel.settings import Settings
+from app.surfaces.patience import PatientProtocol, watch
 
 _BACKLOG = 2048
 _GRACE_S = 5
@@ -55,6 +56,7 @@ async def listening(app: FastAPI, settings: Settings, sock: socket.socket) -> As
     """Serve `app` on `sock` while the block runs; yields the base URL."""
     config = uvicorn.Config(
         app,
+        http=PatientProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -71,9 +73,12 @@ async def listening(app: FastAPI, settings: Settings, sock: socket.socket) -> As
             task.result()
             raise AppError(Code.INTERNAL, "The server ended before it had started.")
         await asyncio.sleep(0.01)
+    connections = server.server_state.connections
+    watching = asyncio.create_task(watch(connections, settings.stall_seconds), name="http-watch")
     try:
         yield url_of(sock)
     finally:
+        watching.cancel()
         if (gateway := getattr(app.state, "gateway", None)) is not None:
             # Streams without an end would hold the server up for all of its grace.
             gateway.farewell()

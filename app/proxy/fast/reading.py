@@ -59,7 +59,7 @@ def read_result(body: bytes, definition: ToolDefinition, schemas: Schemas, limit
         found = _results.decode(body)
         content = bytes(found.content)
         blocks = _blocks.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise protocol_error(definition.server, _NO_RESULT) from error
     if not all(one.type != "text" or bytes(one.text)[:1] == b'"' for one in blocks):
         raise protocol_error(definition.server, _NO_RESULT)

@@ -67,7 +67,7 @@ def meta_of(params: bytes) -> bytes:
     """The raw `_meta` of `params`, or nothing. Raises ValueError for what is no JSON object."""
     try:
         return bytes(_metas.decode(params).meta)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)[:200]) from error
 
 
@@ -104,7 +104,7 @@ def split(params: bytes) -> dict[str, bytes]:
     """The raw values of an object's keys; of a key given twice, the last. Raises ValueError."""
     try:
         found = _objects.decode(params or b"{}")
-    except (msgspec.DecodeError, RecursionError) as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise ValueError(str(fault)[:200]) from fault
     return {key: bytes(value) for key, value in found.items()}
 

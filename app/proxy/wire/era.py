@@ -100,7 +100,7 @@ def _is_modern(answer: Answer) -> bool:
         return names_ours(answer)
     try:
         found = msgspec.json.decode(answer.body, type=_Discovered)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return VERSION in found.supportedVersions
 
@@ -111,7 +111,7 @@ def error_code(error: bytes | None) -> int | None:
         return None
     try:
         return msgspec.json.decode(error, type=_Error).code
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -121,7 +121,7 @@ def names_ours(outcome: Answer | AppError) -> bool:
         return False
     try:
         found = msgspec.json.decode(outcome.error or b"", type=_Unsupported)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return VERSION in found.data.supported
 

@@ -67,7 +67,7 @@ def agreed_version(answer: Answer, target: Target) -> str:
         raise protocol_error(target.name, "refuses the handshake")
     try:
         version = msgspec.json.decode(answer.body, type=_Initialized).protocolVersion
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         version = ""
     if version not in VERSIONS:
         raise protocol_error(target.name, "speaks no version of MCP that is known here")

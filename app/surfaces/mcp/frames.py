@@ -168,7 +168,7 @@ class Frames:
         """The call in a body whose headers agree with it."""
         try:
             found = _requests.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         params, request_id = found.params, bytes(found.id)
         meta = bytes(params.meta)
@@ -197,7 +197,7 @@ class Frames:
             if found.method != METHOD or found.jsonrpc != "2.0":
                 return None
             params = _call_params.decode(found.params)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         request_id, raw = bytes(found.id), bytes(params.arguments) or b"{}"
         arguments = _arguments(raw)
@@ -209,7 +209,7 @@ class Frames:
         """The id of a request for the first page of the tools, by their own names."""
         try:
             found = _lists.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         request_id, meta = bytes(found.id), bytes(found.params.meta)
         is_plain = (

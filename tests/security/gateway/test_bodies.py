@@ -1,0 +1,119 @@
+"""Bodies without end, announced or not: refused at the limit, and kept nowhere."""
+
+import asyncio
+import gc
+
+import orjson
+import psutil
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.security.gateway.conftest import LIMIT, Raw, code_in, free, head, raw
+from tests.surfaces.fastpath.conftest import Far, message
+from tests.surfaces.fastpath.test_sessions import sitting
+from tests.surfaces.mcp_doors.clients import raw_socket
+
+pytestmark = pytest.mark.anyio
+GIGABYTE = 2**30
+PIECE = b" " * 2**18
+# What the test itself needs for its pieces is in it: client and server are one process here.
+GROWTH = 24 * 2**20
+MODERN = ("mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", "mcp-name: far.echo")
+
+
+def _resident() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+async def _pour(line: Raw, piece: bytes) -> int:
+    """Send a gigabyte, or what the server takes of it; how much that was."""
+    sent = 0
+    while sent < GIGABYTE and await line.send(piece):
+        sent += len(PIECE)
+    return sent
+
+
+async def _refused(far: Far, start: bytes, piece: bytes) -> bytes:
+    """The body of the refusal of a request that goes on for a gigabyte."""
+    before = _resident()
+    async with raw(far) as line:
+        await line.send(start)
+        pouring = asyncio.create_task(_pour(line, piece))
+        status, _, body = await line.answer()
+        assert status == 413, body
+        # The rest is not wanted: the server hangs up long before it has come.
+        assert await pouring < GIGABYTE // 4
+    assert _resident() - before < GROWTH
+    return body
+
+
+PLACES = {
+    "/mcp": MODERN,
+    "/mcp by the sdk": (*MODERN, "mcp-param-x: 1"),
+    "/mcp/servers/far": MODERN,
+    "/messages/": (),
+    "/v1/jobs": (),
+}
+
+
+async def test_a_gigabyte_at_every_door(far: Far) -> None:
+    """Announced, and in chunks that announce nothing."""
+    chunk = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
+    for place, lines in PLACES.items():
+        path = place.partition(" ")[0]
+        path += "?session_id=" + "0" * 32 if path == "/messages/" else ""
+        announced = head(far, *lines, f"content-length: {GIGABYTE}", path=path)
+        chunked = head(far, *lines, "transfer-encoding: chunked", path=path)
+        for start, piece in ((announced, PIECE), (chunked, chunk)):
+            said = code_in(await _refused(far, start, piece))
+            assert said in {"payload_too_large", -32600, -32700}, place
+    await free(far)
+
+
+async def test_a_gigabyte_in_a_session(far: Far) -> None:
+    async with sitting(far) as session:
+        lines = [f"{name}: {value}" for name, value in session.headers.items()]
+        start = head(far, *lines, "transfer-encoding: chunked")
+        chunk = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
+        await _refused(far, start, chunk)
+    await free(far)
+
+
+async def test_a_gigabyte_in_frames(far: Far) -> None:
+    before = _resident()
+    sent = 0
+    piece = " " * (LIMIT // 4)
+
+    async with raw_socket(far.url, far.world.alice.headers) as socket:
+
+        async def pieces():  # type: ignore[no-untyped-def]
+            nonlocal sent
+            while sent < GIGABYTE:
+                yield piece
+                sent += len(piece)
+
+        with pytest.raises(ConnectionClosed) as caught:
+            await socket.send(pieces())
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1009
+    assert sent < GIGABYTE // 4
+    assert _resident() - before < GROWTH
+    await free(far)
+
+
+async def test_a_hundred_thousand_levels(far: Far) -> None:
+    """Within the limit of a body, and in every place where JSON is read."""
+    settings_fit = LIMIT // 2 - 1024
+    deep = b"[" * settings_fit + b"]" * settings_fit
+    usual = orjson.dumps(message())
+    for body in (
+        deep,
+        usual.replace(b'{"text":"hi"}', b'{"text":' + deep[:settings_fit] + b"}"),
+        usual.replace(b'"_meta":', b'"x":' + deep + b',"_meta":')[: LIMIT - 1],
+        usual.replace(b'"id":1', b'"id":' + deep)[: LIMIT - 1],
+    ):
+        answer = await far.post(body, name="far.echo")
+        assert answer.status_code == 400, answer.text[:300]
+        assert code_in(answer.content) in {-32700, -32600, -32602}
+    await free(far)
