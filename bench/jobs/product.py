@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app import cli, wiring
+from app import cli
 from app.proxy import ToolProxy
+from app.wiring import building
 from bench.jobs.watching import watch
 from bench.platform import PRICE, tool
 
@@ -24,7 +25,7 @@ def main() -> None:
     """Run the command named by the rest of the arguments."""
     folder, slot, *command = sys.argv[1:]
     watch(Path(folder), int(slot))
-    vars(wiring)["ToolProxy"] = _Proxy
+    vars(building)["ToolProxy"] = _Proxy
     sys.argv = ["uaol", *command]
     cli.run()
 

@@ -9,14 +9,14 @@ from app.kernel.metrics import Metrics
 from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
 from app.kernel.sharedlimits import SharedLimiter
-from app.wiring import _limiter
+from app.wiring.sharing import make_limiter
 
 pytestmark = pytest.mark.anyio
 
 
 def chosen(url: str | None) -> Limiter:
     settings = Settings(redis_url=None if url is None else SecretStr(url))
-    return _limiter(settings, SystemClock(), Metrics())
+    return make_limiter(settings, SystemClock(), Metrics())
 
 
 async def test_without_an_address_limits_are_this_processs() -> None:

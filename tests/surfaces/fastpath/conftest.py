@@ -18,7 +18,7 @@ from app.proxy import FastCalls, FastResult, ToolProxy
 from app.registry import Prices, ServerConfig
 from app.surfaces.listening import bind, listening
 from app.surfaces.services import Services
-from app.wiring import _catalogue
+from app.wiring import catalogue
 from tests.surfaces.conftest import _no_file
 from tests.surfaces.fastpath.upstream import Upstream, upstream
 from tests.surfaces.world import Person, World, person
@@ -121,7 +121,7 @@ async def far(
             [],
             SystemClock(),
             servers=[server],
-            on_listed=_catalogue(world.database, base.registry, base.billing),
+            on_listed=catalogue(world.database, base.registry, base.billing),
         )
         services = replace(base, proxy=proxy, settings=settings)
         await proxy.start()

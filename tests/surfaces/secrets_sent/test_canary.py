@@ -25,7 +25,7 @@ from app.registry import Prices, SecretHeader, ServerConfig
 from app.surfaces.listening import bind, listening
 from app.surfaces.safe import finder, open_safe
 from app.surfaces.services import Services
-from app.wiring import _catalogue
+from app.wiring import catalogue
 from tests.books import assert_balanced
 from tests.surfaces.conftest import _no_file
 from tests.surfaces.fastpath.conftest import META
@@ -114,7 +114,7 @@ async def platform(world: World, settings: Settings) -> AsyncIterator[Platform]:
             [],
             clock,
             servers=[server],
-            on_listed=_catalogue(world.database, base.registry, base.billing),
+            on_listed=catalogue(world.database, base.registry, base.billing),
             credentials=safe.credentials,
         )
         services = replace(base, proxy=proxy, safe=safe)

@@ -18,7 +18,7 @@ from app.registry import Prices, ServerConfig, UpstreamOAuth
 from app.surfaces.listening import bind, listening, url_of
 from app.surfaces.safe import finder, open_safe
 from app.surfaces.services import Services
-from app.wiring import _catalogue
+from app.wiring import catalogue
 from tests.books import assert_balanced
 from tests.proxy.oauth.servers import AuthServer, McpServer
 from tests.surfaces.conftest import _no_file
@@ -137,7 +137,7 @@ async def site(world: World, settings: Settings) -> AsyncIterator[Site]:
             [],
             clock,
             servers=[config],
-            on_listed=_catalogue(world.database, base.registry, base.billing),
+            on_listed=catalogue(world.database, base.registry, base.billing),
             credentials=safe.credentials,
         )
         services = replace(base, proxy=proxy, safe=safe, settings=settings)
