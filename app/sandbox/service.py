@@ -75,6 +75,8 @@ class Sandbox:
                 # What was passed over is told, so that nobody takes one level for another.
                 told = " ".join(f"{one.executor}: {one.reason}" for one in verdicts)
                 self._status = replace(verdict, reason=told)
+                ready = {"executor": executor.name, "level": verdict.level, "passed_over": told}
+                logger.info("sandbox ready", extra=ready)
                 if isinstance(executor, Warming):
                     await executor.warm()
                 return self._status
