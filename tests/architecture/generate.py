@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from app.kernel.errors import CODES, Code
 from app.kernel.settings import Settings
+from tests.sandbox.abuse.page import sandbox_page
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 _NOTE = "<!-- Written from the code by `make docs`; change the code, not this page. -->"
@@ -70,7 +71,11 @@ def errors_page() -> str:
     return _ERRORS + "".join(rows)
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "sandbox.md": sandbox_page,
+}
 
 
 def main() -> None:
