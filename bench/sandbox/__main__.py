@@ -47,12 +47,18 @@ async def run(names: list[str], options: Options) -> dict[str, Any]:
         try:
             part = await FIGURES[name](options, found)
         except Exception as error:  # noqa: BLE001 - the others are still worth it
-            failed[name] = f"{type(error).__name__}: {error}"
+            failed[name] = _told(error)
             tell(f"{name} failed: {failed[name]}")
             continue
         found |= {key: _rounded(value) for key, value in part.items()}
         tell(f"{name} took {time.monotonic() - began:.0f} s: {json.dumps(part)}")
     return found | ({"failed": failed} if failed else {})
+
+
+def _told(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 def _rounded(value: Any) -> Any:
@@ -65,7 +71,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(FIGURES), help="of: %(default)s")
     parser.add_argument("--runs", type=int, help="runs of each, of which the median counts (30)")
     parser.add_argument("--burst", type=int, help="tasks at once (100)")
-    parser.add_argument("--pause", type=float, help="seconds between round trips over MCP (1)")
+    parser.add_argument("--pause", type=float, help="seconds of rest before a call over MCP (0.1)")
     given = vars(parser.parse_args())
     names = given.pop("only").split(",")
     if unknown := [name for name in names if name not in FIGURES]:

@@ -40,7 +40,7 @@ class Options:
 
     runs: int = 30
     burst: int = 100
-    pause: float = 1.0
+    pause: float = 0.1
 
 
 class BenchError(Exception):
