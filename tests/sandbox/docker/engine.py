@@ -37,7 +37,10 @@ def _reason() -> str:
 
 def need_docker() -> None:
     """Skip, or fail where nothing may be skipped, without an engine that has the image."""
-    if reason := _reason():
+    # not while another test restarts it
+    with using_engine():
+        reason = _reason()
+    if reason:
         cannot_run(reason)
 
 
