@@ -1,20 +1,40 @@
-"""How long the server waits for a client that stalls: within a request, or in taking an answer.
+"""What the server takes of a client: how long it may stall, how large its headers are.
 
 uvicorn itself closes idle connections only. A client that sends a request drop by drop
 ("slow loris"), that reads no answer, or that goes on sending what was refused long ago, would
-hold its connection, and what waits behind it, for ever.
+hold its connection, and what waits behind it, for ever; headers without end would fill the memory.
 """
 
 import asyncio
 from typing import Any
 
+import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.kernel.errors import AppError, Code
+from app.surfaces.problems import body_of
 
 # Of a body, in the time that a client may stall: less is no progress.
 _LEAST_BYTES = 1024
 # Read and thrown away after an answer, so that the client sees it: as nginx's lingering close.
 _LINGER_BYTES = 1024 * 1024
 _SWEEPS = 4
+_LARGEST_HEAD = 64 * 1024
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b"
+)
+_PROBLEM = orjson.dumps(
+    body_of(
+        AppError(
+            Code.PAYLOAD_TOO_LARGE,
+            f"The headers are larger than {_LARGEST_HEAD} bytes.",
+            hint="Send fewer or shorter headers.",
+        ),
+        "/",
+        431,
+    )
+)
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -22,16 +42,52 @@ class PatientProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **keys: Any) -> None:
         super().__init__(*args, **keys)
-        self._received = 0
-        self._unwanted = 0
+        self._received = self._unwanted = 0
+        self._head_bytes = 0
+        self._is_in_head = self._has_host = False
         self._resumed = 0
         self._waits_for: tuple[object, ...] | None = None
         self._since = 0.0
 
     def on_message_begin(self) -> None:
         """See httptools."""
-        self._received = self._unwanted = 0
+        self._received = self._unwanted = self._head_bytes = 0
+        self._is_in_head, self._has_host = True, False
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See httptools."""
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > _LARGEST_HEAD:
+            raise ValueError("the headers are too large")
+        if len(name) == len(b"host") and name.lower() == b"host":
+            # Two could be read in two ways (RFC 9112, section 3.2).
+            if self._has_host:
+                raise ValueError("two hosts")
+            self._has_host = True
+
+    def on_headers_complete(self) -> None:
+        """See httptools."""
+        self._is_in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        was_in_head = self._is_in_head
+        super().data_received(data)
+        if was_in_head and self._is_in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > _LARGEST_HEAD:
+                self.send_400_response("")
+
+    def send_400_response(self, msg: str) -> None:
+        """See uvicorn; headers that are too large have a status of their own (RFC 6585)."""
+        if self._head_bytes <= _LARGEST_HEAD:
+            super().send_400_response(msg)
+            return
+        self.transport.write(_TOO_LARGE % (len(_PROBLEM), _PROBLEM))
+        self.transport.close()
 
     def on_body(self, body: bytes) -> None:
         """See httptools."""

@@ -1,4 +1,4 @@
-"""Requests that two readers could read in two ways, as bytes on the line: refused, never guessed."""
+"""Requests that two readers could read in two ways, byte by byte: refused, never guessed."""
 
 import orjson
 import pytest
@@ -102,9 +102,9 @@ async def test_header_bombs(far: Far) -> None:
 
 
 async def test_hosts_that_disagree(far: Far) -> None:
-    for lines in (["host: evil.example"], ["x-forwarded-host: evil.example", "host: evil.example"]):
+    for lines in (["host: evil.example"], ["host:"], ["x-forwarded-host: a", "host: a"]):
         async with raw(far) as line:
             await line.send(head(far, *MODERN, *lines, LENGTH) + BODY)
-            status, _, said = await line.answer()
-        assert status in {400, 421}, said
+            said = await line.rest()
+        assert said.split(b" ")[1] == b"400", said
     await free(far)

@@ -1,0 +1,94 @@
+"""Clients that stall: they lose their connection, and nobody else waits for them."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import orjson
+import pytest
+
+from app.kernel.settings import Settings
+from tests.security.gateway.conftest import free, head, raw
+from tests.surfaces.fastpath import conftest as fastpath
+from tests.surfaces.fastpath.conftest import Far, message
+from tests.surfaces.fastpath.test_sessions import sitting
+
+pytestmark = pytest.mark.anyio
+BODY = orjson.dumps(message())
+MODERN = ("mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", "mcp-name: far.echo")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    usual: Settings = fastpath.settings.__wrapped__(tmp_path)  # type: ignore[attr-defined]
+    return usual.model_copy(update={"stall_seconds": 0.4})
+
+
+async def _dripped(far: Far, start: bytes, drops: bytes) -> None:
+    """Send the start, then a drop at a time for as long as the server takes them."""
+    async with raw(far) as line:
+        await line.send(start)
+        ended = asyncio.create_task(line.rest())
+        for number in range(10_000):
+            if not await line.send(drops[number % len(drops) :][:1]):
+                break
+            done, _ = await asyncio.wait({ended}, timeout=0.02)
+            if done:
+                break
+        else:
+            raise AssertionError("the connection is still open")
+        assert b" 200 " not in await ended
+
+
+async def test_a_request_drop_by_drop(far: Far) -> None:
+    """Its head, its body, its chunks; meanwhile others are served."""
+    lines = head(far, *MODERN)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_dripped(far, b"", b"G"))
+        tasks.create_task(_dripped(far, lines[:-2], b"x"))
+        tasks.create_task(_dripped(far, lines[:-2] + b"content-length: 50000\r\n\r\n", b" "))
+        chunks = lines[:-2] + b"transfer-encoding: chunked\r\n\r\n"
+        tasks.create_task(_dripped(far, chunks, b"1\r\n \r\n"))
+        tasks.create_task(_dripped(far, head(far, path="/v1/jobs")[:-2], b"y"))
+        answer = await far.post(message("far.free"))
+        assert answer.status_code == 200
+    far.upstream.calls.clear()
+    await free(far)
+
+
+async def test_a_connection_that_says_nothing(far: Far) -> None:
+    async with raw(far) as line:
+        assert await line.rest() == b""
+
+
+async def test_a_client_that_reads_no_answers(far: Far) -> None:
+    """Requests one behind the other, their answers left lying: the line is cut."""
+    request = head(far, "content-length: 0", method="GET", path="/v1/openapi.json")
+    asked = socket.socket()
+    asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    asked.setblocking(False)
+    host, port = far.url.removeprefix("http://").split(":")
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(asked, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=asked, limit=1024)
+    writer.write(request * 100)
+    async with asyncio.timeout(60):
+        while not writer.transport.is_closing():
+            # What is written after the other side has gone tells so.
+            writer.write(b" ")
+            await asyncio.sleep(0.05)
+    assert reader is not None
+    assert (await far.post(message("far.free"))).status_code == 200
+
+
+async def test_a_stream_that_is_quiet_is_not_cut(far: Far) -> None:
+    """Who waits for news makes no progress either, and is no staller."""
+    async with sitting(far) as session:
+        lines = [f"{name}: {value}" for name, value in session.headers.items()]
+        async with raw(far) as line:
+            await line.send(head(far, *lines, method="GET"))
+            assert b" 200 " in await line.reader.readuntil(b"\r\n\r\n")
+            silence = asyncio.create_task(line.rest())
+            done, _ = await asyncio.wait({silence}, timeout=2)
+            assert not done
+            silence.cancel()
