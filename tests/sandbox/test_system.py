@@ -1,5 +1,6 @@
 """A sandbox whose system is a folder's instead of the server's own."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from app.sandbox import IsolationError
 from app.sandbox.executors.bubblewrap import bubblewrap_backends
+from app.sandbox.executors.bubblewrap.system import system_in
 from app.sandbox.executors.tools import tools_for
 from tests.conftest import cannot_run
 from tests.sandbox.rooms import task, working
@@ -47,6 +49,25 @@ print(open("/etc/ssl/certs/ours.pem").read(), os.path.exists("/etc/alternatives"
         result = await worker.run(task(code))
     await backend.close()
     assert result.stdout == f"{known.python} /usr False\ncertificate False\n", result.stderr
+
+
+async def test_another_package_is_another_image(tmp_path: Path) -> None:
+    root = root_in(tmp_path)
+    name = Path("/usr/bin/python3").resolve().name
+    (root / "usr").unlink()
+    (root / "usr" / "bin").mkdir(parents=True)
+    (root / "usr" / "bin" / name).symlink_to(f"/usr/bin/{name}")
+    packages = root / "usr" / "local" / "lib" / name / "dist-packages"
+    packages.mkdir(parents=True)
+    os.utime(packages, (0, 0))
+    system = system_in(root)
+    before = system.stamp()
+    assert system.renewed().stamp() == before
+    found = packages / "extra-1.0.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
+    assert system.stamp() != before
+    assert system.renewed().python.distributions == {"extra": "1.0"}
 
 
 async def test_a_folder_without_python_is_refused(tmp_path: Path) -> None:

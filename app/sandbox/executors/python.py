@@ -9,7 +9,7 @@ import importlib.metadata
 import site
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,9 @@ class Mount:
 
 @dataclass(frozen=True)
 class BoundPython:
-    """The interpreter as the sandbox sees it; `site_dirs` are paths inside."""
+    """The interpreter as the sandbox sees it; `site_dirs` are paths inside, `folders` the same on
+    the host.
+    """
 
     interpreter: str
     base_interpreter: str
@@ -40,6 +42,7 @@ class BoundPython:
     site_dirs: tuple[str, ...]
     library_dir: str | None
     venv_config: str
+    folders: tuple[Path, ...]
     distributions: Mapping[str, str]
 
 
@@ -65,6 +68,7 @@ def bound_python() -> BoundPython:
         site_dirs=tuple(inside),
         library_dir=f"{root}/lib" if _needs_library_dir(base) else None,
         venv_config=_venv_config(root, has_shared=bool(shared)),
+        folders=tuple(found),
         distributions=distributions_in(found),
     )
 
@@ -100,7 +104,7 @@ def _venv_config(root: str, *, has_shared: bool) -> str:
     return f"home = {root}/bin\ninclude-system-site-packages = {shared}\nversion = {version}\n"
 
 
-def distributions_in(folders: list[Path]) -> dict[str, str]:
+def distributions_in(folders: Iterable[Path]) -> dict[str, str]:
     """Versions by canonical name; of two with one name, the first folder's."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(path) for path in folders]):

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -134,6 +135,8 @@ class BubblewrapBackend:
             if self._launcher is None:
                 self._launcher = await asyncio.to_thread(_prepare, self._binary, self._root)
                 self._groups = await asyncio.to_thread(find_groups)
+            elif self._launcher.system.stamp() != self._launcher.stamp:
+                self._launcher = await asyncio.to_thread(_renewed, self._launcher)
             return self._launcher
 
     async def _stage(self, stage: Stage, room: Room) -> None:
@@ -191,13 +194,21 @@ def _prepare(binary: Path | None, root: Path | None) -> Launcher:
         command = [*(stage.enter() if stage else ()), str(find(binary))]
         version = version_of(system, command, find)
         tools = tools_for(version)
-        image = _image(system, version, tools)
         base = tuple(system.options(find))
-        return Launcher(command, system, base, version, tools, build_filter(), stage, image)
+        image, stamp = _image(system, version, tools), system.stamp()
+        return Launcher(command, system, base, version, tools, build_filter(), stage, image, stamp)
     except BaseException:
         if stage:
             stage.close()
         raise
+
+
+def _renewed(launcher: Launcher) -> Launcher:
+    """The launcher with the packages that there are now."""
+    stamp = launcher.system.stamp()
+    system = launcher.system.renewed()
+    image = _image(system, launcher.version, launcher.tools)
+    return replace(launcher, system=system, image=image, stamp=stamp)
 
 
 def _image(system: System, version: str, tools: Mapping[str, bytes]) -> str:

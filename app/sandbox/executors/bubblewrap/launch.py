@@ -31,7 +31,7 @@ class Launcher:
     """What every launch shares: the command that starts bwrap, and what it is given.
 
     `base` are the options of its root; `tools` the programs inside, by path, the runner first;
-    `filter` is the system-call filter's bytes.
+    `filter` is the system-call filter's bytes; `image` and `stamp` are of the packages as read.
     """
 
     command: Sequence[str]
@@ -42,6 +42,7 @@ class Launcher:
     filter: bytes
     stage: Stage | None
     image: str
+    stamp: tuple[int, ...]
 
     def command_line(self, pipes: Pipes, room: Room, wire: int, teller: int) -> list[str]:
         """The whole command. The runner speaks over `wire`, bwrap tells its child on `teller`.

@@ -8,7 +8,7 @@ is to be seen.
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.sandbox.executors.diagnosis import explain
@@ -41,6 +41,16 @@ class System:
         """The folders that whoever starts the sandbox must be able to reach."""
         inner = [mount.source for mount in self.python.mounts]
         return inner if self.root == Path("/") else [self.root, *inner]
+
+    def stamp(self) -> tuple[int, ...]:
+        """Another one once a package was installed or removed."""
+        folders = (folder for folder in self.python.folders if folder.is_dir())
+        return tuple(folder.stat().st_mtime_ns for folder in folders)
+
+    def renewed(self) -> "System":
+        """The same, with the packages that there are now."""
+        found = distributions_in(self.python.folders)
+        return replace(self, python=replace(self.python, distributions=found))
 
     def options(self, find: Find) -> Iterator[str]:
         """Bubblewrap's options; `find` tells where the launcher sees a folder of the host."""
@@ -87,7 +97,8 @@ def system_in(root: Path) -> System:
         site_dirs=tuple(there),
         library_dir=None,
         venv_config="",
-        distributions=distributions_in([root / site[1:] for site in there]),
+        folders=tuple(root / site[1:] for site in there),
+        distributions=distributions_in(root / site[1:] for site in there),
     )
     return System(root.resolve(), python, "/usr")
 
