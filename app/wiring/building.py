@@ -59,11 +59,9 @@ def build(
 ) -> Services:
     """Construct every module; nothing is started yet."""
     clock, metrics = SystemClock(), Metrics()
-    wakeups = make_wakeups(settings, address, metrics)
-    database = make_database(settings, address)
+    wakeups, database = make_wakeups(settings, address, metrics), make_database(settings, address)
     billing, registry = Billing(), make_registry(settings, wakeups, metrics)
-    storage, templates = _storage(settings, clock), Templates()
-    sandboxing = make_sandbox(settings, metrics)
+    storage, sandboxing = _storage(settings, clock), make_sandbox(settings, metrics)
     safe = open_safe(settings, database, wakeups, clock, finder(registry, servers))
     proxy = ToolProxy(
         registry=registry,
@@ -92,7 +90,7 @@ def build(
         storage=storage,
         jobs=jobs,
         intake=Intake(jobs, database),
-        templates=templates,
+        templates=Templates(),
         worker=None,
         metrics=metrics,
         limits=JobLimits(wakeups),
