@@ -79,7 +79,7 @@ def running(mark: str) -> list[int]:
     return found
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for `condition`, which has to come within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -13,8 +13,10 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+from app.kernel.settings import Settings
 from app.sandbox import Limits, Options, PoolPlan, Sandbox, Setup, TaskSpec, make_executors
 from app.sandbox.executors.docker.orphans import PROCESS_LABEL, process_id
+from app.sandbox.executors.kubernetes import site_of
 from tests.sandbox.docker.engine import containers
 
 USUAL = Limits(wall_s=20)
@@ -76,7 +78,9 @@ def census(executor: str) -> dict[str, int]:
 async def serve(executor: str, runs: int) -> dict[str, int]:
     """Run them all, some side by side; how many ended in which way."""
     options = Options(USUAL, PoolPlan(least=2, most=4))
-    sandbox = Sandbox(make_executors(executor, Setup(options=options)), USUAL)
+    sandbox = Sandbox(
+        make_executors(executor, Setup(options=options, site=site_of(Settings()))), USUAL
+    )
     status = await sandbox.start()
     if not status.available:
         raise SystemExit(status.reason)

@@ -13,7 +13,7 @@ import pytest
 
 from app.sandbox import Capabilities, TaskSpec
 from tests.conftest import cannot_run
-from tests.faults.summary import SECONDS
+from tests.faults.summary import SECONDS, record
 from tests.sandbox.abuse.conftest import USUAL, Attack, Run, Seen, started
 from tests.sandbox.abuse.host import Host
 from tests.sandbox.abuse.prelude import said
@@ -36,6 +36,7 @@ async def test_leaks(capabilities: Capabilities, seen: Seen) -> None:
     output, _ = await process.communicate()
     assert process.returncode == 0
     told = json.loads(output)
+    record(f"sandbox_{name}", runs=runs, **told["ended"])
     waited = told["ended"].pop("waited")
     assert sum(told["ended"].values()) == runs
     assert "infra_error" not in told["ended"]

@@ -193,7 +193,7 @@ while P["stay"]:
 TRIED["stay"] = "done"
 """,
         params=lambda host: {"stay": True},
-        limits={"wall_s": 0.5},
+        limits={"wall_s": 1.5},
         statuses=("timeout",),
         check=_is_alive,
         control=Control(("stay",), lambda host: {"stay": False}),
