@@ -61,6 +61,8 @@ def show_error(error: AppError) -> None:
     if error.hint:
         console.print(f"  {error.hint}", markup=False, style="dim", soft_wrap=True)
     for name, value in error.details.items():
+        if value in ([], {}, None, ""):
+            continue
         text = value if isinstance(value, str) else orjson.dumps(value).decode()
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
         console.print(f"  {name}: {shown}", markup=False, style="dim", soft_wrap=True)

@@ -87,12 +87,14 @@ async def _guide(services: Any, url: str, console: Console) -> None:
 
 def client_configurations(url: str, key: str) -> dict[str, str]:
     """The configuration to paste into each MCP client, by client and file."""
-    header = f"Authorization: Bearer {key}"
-    desktop = {
-        "mcpServers": {
-            "uaol": {"command": "npx", "args": ["-y", "mcp-remote", url, "--header", header]}
-        }
+    # On Windows a space inside an argument is lost.
+    header = "Authorization:${UAOL_AUTHORIZATION}"
+    remote = {
+        "command": "npx",
+        "args": ["-y", "mcp-remote", url, "--transport", "http-only", "--header", header],
+        "env": {"UAOL_AUTHORIZATION": f"Bearer {key}"},
     }
+    desktop = {"mcpServers": {"uaol": remote}}
     cursor = {"mcpServers": {"uaol": {"url": url, "headers": {"Authorization": f"Bearer {key}"}}}}
     code = {
         "servers": {

@@ -107,6 +107,8 @@ def test_what_uaol_up_prints_agrees() -> None:
     printed = client_configurations(f"{howto.LOCAL}/mcp", "KEY")
     by_file = {name.partition(" ")[0]: json.loads(said) for name, said in printed.items()}
     (cursor, _), (code,) = howto.documents("cursor"), howto.documents("vscode")
+    (desktop,) = howto.documents("claude-desktop")
+    assert by_file["Claude"] == json.loads(json.dumps(desktop).replace("YOUR_KEY", "KEY"))
     filled = howto.filled(cursor, {"env:UAOL_API_KEY": "KEY"})
     assert by_file["Cursor"] == filled
     assert by_file["VS"]["servers"] == howto.filled(code["servers"], {"input:uaol-key": "KEY"})

@@ -275,7 +275,7 @@ def _check_configurations(up: Up, key: str) -> None:
     desktop, cursor, code = _json_blocks(up.said)
     bearer = f"Bearer {key}"
     assert f"{up.url}/mcp" in desktop["mcpServers"]["uaol"]["args"]
-    assert f"Authorization: {bearer}" in desktop["mcpServers"]["uaol"]["args"]
+    assert list(desktop["mcpServers"]["uaol"]["env"].values()) == [bearer]
     remote = {"url": f"{up.url}/mcp", "headers": {"Authorization": bearer}}
     assert cursor["mcpServers"]["uaol"] == remote
     assert code["servers"]["uaol"] == {"type": "http", **remote}
