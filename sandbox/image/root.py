@@ -47,11 +47,12 @@ def make_root(root: Path, mirror: str, progress: Progress) -> None:
 
 def debian_mirror() -> str:
     """The mirror that this machine's apt uses for Debian itself. Raises BuildError."""
-    form = "$(ORIGIN) $(REPO_URI)"
+    # security updates and backports have the same origin but a label of their own
+    form = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     found = _output(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
     for line in found.splitlines():
-        origin, _, uri = line.partition(" ")
-        if origin == "Debian" and uri:
+        origin, label, uri = line.split("|", 2)
+        if (origin, label) == ("Debian", "Debian") and uri:
             return uri.rstrip("/")
     raise BuildError("apt knows no mirror of Debian: run `apt-get update`, or give --mirror.")
 
