@@ -9,7 +9,7 @@ BENCH_STAMP := .venv-bench/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test faults check bench-install bench-gateway-install bench-sandbox-install constraints clean
+.PHONY: help install demo up test faults check docs bench-install bench-gateway-install bench-sandbox-install constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -56,6 +56,9 @@ check: $(DEV_STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DEV_STAMP) ## write the references of settings, errors and schemas from the code
+	@$(BIN)/python -m tests.architecture.generate
 
 $(BENCH_STAMP): bench/requirements-peers.txt
 	$(PYTHON) -m venv .venv-bench

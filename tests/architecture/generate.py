@@ -7,8 +7,11 @@ from typing import Any
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
+from app.agents.knockout.report import as_json
+from app.agents.knockout.schema import report_schema
 from app.kernel.errors import CODES, Code
 from app.kernel.settings import Settings
+from app.orchestration.workflow import schema_page
 from tests.sandbox.abuse.page import sandbox_page
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -75,6 +78,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "sandbox.md": sandbox_page,
+    "workflow.schema.json": schema_page,
+    "crispr_knockout.report.schema.json": lambda: as_json(report_schema()).decode(),
 }
 
 
