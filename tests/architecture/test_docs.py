@@ -1,4 +1,7 @@
-"""A setting or an error code that is not documented does not pass."""
+"""A setting, an error code or a page that nobody could find does not pass."""
+
+import re
+from pathlib import Path
 
 import pytest
 from pydantic_core import to_json
@@ -6,6 +9,10 @@ from pydantic_core import to_json
 from app.kernel.errors import CODES, Code
 from app.kernel.settings import Settings
 from tests.architecture.generate import PAGES, REFERENCE, variables
+
+DOCS = REFERENCE.parent
+ROOT = DOCS.parent
+PROSE = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "bench" / "README.md"])
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -42,3 +49,19 @@ def test_a_code_has_a_status_and_a_meaning(code: Code) -> None:
 
 def test_no_code_is_known_to_the_table_alone() -> None:
     assert set(CODES) == set(Code)
+
+
+def _links(page: Path) -> list[Path]:
+    said = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    return [(page.parent / one).resolve() for one in said if "://" not in one]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    assert [str(one) for one in _links(page) if not one.exists()] == []
+
+
+def test_the_index_knows_every_page() -> None:
+    linked = set(_links(DOCS / "README.md"))
+    pages = [*DOCS.glob("*.md"), *DOCS.glob("howto/*.md"), *DOCS.glob("reference/*.md")]
+    assert [page.name for page in pages if page.resolve() not in linked] == ["README.md"]
