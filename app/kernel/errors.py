@@ -22,6 +22,7 @@ class Code(StrEnum):
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
     PAYLOAD_TOO_LARGE = "payload_too_large"
+    LOOP_DETECTED = "loop_detected"
     CONFIG_INVALID = "config_invalid"
     NOT_READY = "not_ready"
     ISSUER_UNAVAILABLE = "issuer_unavailable"
@@ -106,6 +107,7 @@ CODES: Mapping[Code, CodeInfo] = {
     Code.INVALID_INPUT: _info(422, "A value does not fit the published schema."),
     Code.UNKNOWN_FIELD: _info(422, "The request has a field that the schema does not know."),
     Code.NOT_FOUND: _info(404, "No such thing, or not yours to see."),
+    Code.LOOP_DETECTED: _info(508, "A tool server's URL leads back to this gateway."),
     Code.METHOD_NOT_ALLOWED: _info(405, "The path exists, but not with this method."),
     Code.CONFLICT: _info(409, "The state of the thing does not allow this."),
     Code.UNAUTHENTICATED: _info(401, "No key, or one that is unknown, expired or revoked."),

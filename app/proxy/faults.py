@@ -13,6 +13,11 @@ def server_down(server: str, reason: str = "is not running") -> AppError:
     )
 
 
+def leads_back(server: str) -> AppError:
+    """The error for a server that is this gateway itself, straight or by way of others."""
+    return server_down(server, "has a URL that leads back to this gateway")
+
+
 def protocol_error(server: str, problem: str) -> AppError:
     """The error for a server that does not speak MCP as it must."""
     return AppError(

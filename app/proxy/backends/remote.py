@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
@@ -26,13 +27,14 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from app.kernel.errors import AppError
+from app.kernel.loops import HEADER, via
 from app.kernel.principal import Principal
 from app.proxy.backends.base import Link
 from app.proxy.backends.exchange import current
 from app.proxy.backends.raw import raw_error, raw_result
 from app.proxy.carrying import asking_progress, carry, param_headers, progress_to
 from app.proxy.credentials import Credentials
-from app.proxy.faults import output_too_large, protocol_error, server_down
+from app.proxy.faults import leads_back, output_too_large, protocol_error, server_down
 from app.proxy.telling import teller
 from app.proxy.types import RawResult, ToolCall
 from app.proxy.wire import HttpWire, Target, UnreachableError
@@ -209,6 +211,7 @@ class _ServerTransport(httpx2.AsyncBaseTransport):
             raise httpx2.UnsupportedProtocol("another origin than the configured one")
         for name, value in self._server.headers.items():
             request.headers[name] = value
+        request.headers[HEADER] = via()
         try:
             response = await self._pool.transport.handle_async_request(request)
         except httpx2.TransportError as error:
@@ -243,6 +246,8 @@ class _ServerTransport(httpx2.AsyncBaseTransport):
             fault = server_down(name, "has ended the session")
             self._link.fail(fault)
             return fault
+        if status == HTTPStatus.LOOP_DETECTED:
+            return leads_back(name)
         if response.is_server_error:
             return server_down(name, f"answers with HTTP {status}")
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()

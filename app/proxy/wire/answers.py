@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from app.kernel.errors import AppError
 from app.proxy.credentials import UpstreamRefusedError
-from app.proxy.faults import output_too_large, protocol_error, server_down
+from app.proxy.faults import leads_back, output_too_large, protocol_error, server_down
 from app.proxy.wire.connection import Response
 from app.proxy.wire.envelope import Parts, cut, is_object
 from app.proxy.wire.faults import RefusedRequestError
@@ -54,6 +54,8 @@ def raise_for_status(response: Response, target: Target) -> None:
     status = response.status
     if status in _REFUSED:
         raise UpstreamRefusedError(target.name, status, response.headers.get("www-authenticate"))
+    if status == HTTPStatus.LOOP_DETECTED:
+        raise leads_back(target.name)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise server_down(target.name, f"answers with HTTP {status}")
 

@@ -14,6 +14,7 @@ from yarl import URL
 from app import __version__
 from app.kernel.egress import Resolve, check_target, resolve
 from app.kernel.errors import AppError
+from app.kernel.loops import via
 from app.proxy.faults import output_too_large, protocol_error, server_down
 from app.proxy.wire.connection import (
     BrokenOffError,
@@ -28,7 +29,7 @@ from app.proxy.wire.guard import ClosedTargetError
 from app.proxy.wire.types import Target
 
 _FIXED = f"User-Agent: uaol/{__version__}\r\nAccept-Encoding: identity\r\n"
-_FEWEST_LINES = 5
+_FEWEST_LINES = 6
 
 
 class Pool:
@@ -108,7 +109,7 @@ def _request(
     given = {**target.headers, **headers}
     lines = "".join([f"{name}: {value}\r\n" for name, value in given.items()])
     length = "" if body is None else f"Content-Length: {len(body)}\r\n"
-    head = f"{_opening(method, to)}{_FIXED}{lines}{length}\r\n"
+    head = f"{_opening(method, to)}{_FIXED}Via: {via()}\r\n{lines}{length}\r\n"
     count = len(given) + _FEWEST_LINES + (body is not None)
     # A value with a line of its own would add a header, or a request.
     if head.count("\n") != count or head.count("\r") != count or "\0" in head:

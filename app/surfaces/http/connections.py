@@ -13,6 +13,7 @@ from app.proxy import LIFETIME_S, metadata_document, origin_of
 from app.surfaces.connections import ConnectionsOut
 from app.surfaces.http.connectpages import consent_page, done_page, error_page, key_page
 from app.surfaces.http.dependencies import PREFIX, Caller, Ops
+from app.surfaces.http.openapi import RESPONSES
 from app.surfaces.operations import Operations
 from app.surfaces.payloads import Text
 
@@ -22,7 +23,10 @@ _COOKIE = "uaol_connect"
 _COOKIE_PATH = f"{PREFIX}/oauth"
 _MOST = 16_384
 _HTML: dict[int | str, dict[str, Any]] = {
-    "default": {"content": {"text/html": {}}, "description": "The error as a page."}
+    "default": {
+        "content": {"text/html": {}, **RESPONSES["default"]["content"]},
+        "description": "The error as a page; of a request that cannot be one, as a problem.",
+    }
 }
 _TAKEN: dict[int | str, dict[str, Any]] = {
     303: {"description": "To the authorization server, where the user signs in."}

@@ -23,6 +23,8 @@ from mcp_types.methods import validate_client_request
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from app.kernel.loops import HEADER, MARK
+
 METHOD = "tools/call"
 LIST = "tools/list"
 _METHODS = frozenset((METHOD.encode(), LIST.encode()))
@@ -56,6 +58,7 @@ _SINGLE = frozenset(
 # Browsers need headers of CORS in the answer.
 _FOREIGN = frozenset((b"origin", b"content-encoding", b"expect", b"upgrade"))
 _SESSION = b"mcp-session-id"
+_VIA, _GATEWAY = HEADER.encode(), MARK.encode()
 
 
 _NOTHING = msgspec.Raw()
@@ -154,6 +157,9 @@ class Frames:
                     return None
                 found[name] = value
             elif name in _FOREIGN:
+                return None
+            elif name == _VIA and _GATEWAY in value:
+                # It may have come from here; the gate looks.
                 return None
             elif name.startswith(_PARAM):
                 found[_PARAM] = value

@@ -10,11 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
+from app.kernel.loops import known_by
 from app.kernel.principal import Scope as Right
 from app.surfaces.mcp.doors import Gate, Needs, Resource, SocketDoor, SseDoor, Streams, security
 from app.surfaces.mcp.doors.sse import MESSAGES
 from app.surfaces.mcp.doors.sse import PATH as SSE
 from app.surfaces.mcp.doors.websocket import PATH as WEBSOCKET
+from app.surfaces.mcp.live.requeststate import request_state_keys
 from app.surfaces.mcp.passthrough import SERVERS, Passthrough
 from app.surfaces.mcp.server import make_server
 from app.surfaces.operations import Operations
@@ -30,6 +32,7 @@ class Gateway:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         settings = operations.services.settings
+        known_by(lambda: request_state_keys(settings)[0])
         self._is_stateless = settings.mcp_legacy_sessions == "stateless"
         self.streams = Streams(operations.access, settings, SystemClock())
         operations.services.metrics.watch_streams(lambda: len(self.streams))

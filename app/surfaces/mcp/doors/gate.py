@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth import Entrant
 from app.kernel.errors import AppError, Code
+from app.kernel.loops import HEADER, check
 from app.kernel.principal import Principal
 from app.kernel.principal import Scope as Right
 from app.surfaces.context import Access
@@ -52,6 +53,8 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         authorization = Headers(scope=scope).get("authorization")
         try:
+            if (via := ", ".join(Headers(scope=scope).getlist(HEADER))) != "":
+                check(via)
             entrant = await self._access.admit(authorization)
         except AppError as error:
             answer = await self._refusal(scope, error, authorization)

@@ -168,7 +168,9 @@ class Relayed:
             call.give_up(error)
             return None if has_answer else refusal(found.parts.id, error)
 
-        has_ids = await self._exchange(caller, "POST", onward, body, edit, send, on_fault=on_fault)
+        has_ids = await self._exchange(
+            caller, "POST", onward, body, edit, send, on_fault=on_fault, tool=call.tool
+        )
         return has_ids and not has_answer
 
     async def _exchange(
@@ -182,6 +184,7 @@ class Relayed:
         *,
         is_repeatable: bool = False,
         on_fault: OnFault | None = None,
+        tool: str | None = None,
     ) -> bool:
         upstream_id = None if caller.link is None else caller.link.upstream_id
         async with caller.upstream.open(
@@ -190,6 +193,7 @@ class Relayed:
             with_session(headers, upstream_id),
             body,
             is_repeatable=is_repeatable,
+            tool=tool,
         ) as reply:
             return await write(reply, send, edit, [], on_fault)
 
@@ -232,7 +236,10 @@ class Relayed:
         owner, place = str(caller.principal.owner), self._place(caller, found)
         opened = self._states.open(given, owner, *place) if isinstance(given, str) else None
         if opened is None:
-            raise found.refuse(INVALID_PARAMS, "requestState is not the one that was given")
+            raise found.refuse(
+                INVALID_PARAMS,
+                "requestState is not the one that was given, or has expired; ask anew",
+            )
         return {"requestState": orjson.dumps(opened)}
 
     def _sealed(self, caller: Caller, found: Inbound, message: bytes) -> bytes:
