@@ -175,8 +175,9 @@ def limit(task: dict[str, Any], room: dict[str, Any]) -> None:
     limit_cpu(task)
     try:
         # if memory runs out for all of us, this process goes before the runner does
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("500")
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(score, b"500")
+        os.close(score)
     except OSError:
         pass
 
