@@ -56,7 +56,9 @@ class ResultCache:
         Files are named by ids, whose contents a user may only read while they are theirs.
         """
         said = tool.definition.declared
-        if not said.cache_ttl_s or tool.definition.takes_files:
+        # An answer that a secret was sent for is its owner's, whatever the tool says of it.
+        is_bound = tool.definition.takes_files or tool.definition.filled
+        if not said.cache_ttl_s or is_bound:
             return None
         whose = "" if said.is_public else f"{principal.owner}/{principal.project_id}"
         canonical = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)

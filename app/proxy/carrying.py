@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import orjson
 from mcp.shared.inbound import find_invalid_x_mcp_header, mcp_param_headers, x_mcp_header_map
 
@@ -16,6 +17,8 @@ from app.registry import ToolDefinition
 
 _TOKEN = "uaol"
 _NONE: Mapping[str, str] = {}
+_EMPTY = msgspec.Raw(b"{}")
+_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 async def carry(
@@ -37,12 +40,13 @@ async def carry(
     `Credentials.headers` do.
     """
     injected = await injection(credentials, principal, target.name)
+    is_call = method == "tools/call"
     for is_last in (False, True):
         try:
             answer = await wire.call(
                 target,
                 method,
-                params,
+                fill_params(params, injected.of(name or "")) if is_call else params,
                 name=name,
                 headers={**headers, **injected},
                 timeout_s=timeout_s,
@@ -58,6 +62,26 @@ async def carry(
         else:
             return _scrubbed(answer, injected)
     raise AssertionError("unreachable")
+
+
+def fill_params(params: bytes, values: Mapping[str, str]) -> bytes:
+    """The params of a `tools/call` with these arguments added; all else stays as it was written."""
+    if not values:
+        return params
+    parts = _objects.decode(params)
+    given = _objects.decode(parts.get("arguments", _EMPTY))
+    added = {name: msgspec.Raw(orjson.dumps(value)) for name, value in values.items()}
+    parts["arguments"] = msgspec.Raw(msgspec.json.encode(given | added))
+    return msgspec.json.encode(parts)
+
+
+def fill_message(message: bytes, values: Mapping[str, str]) -> bytes:
+    """As `fill_params`, for the whole request that holds them."""
+    if not values:
+        return message
+    parts = _objects.decode(message)
+    parts["params"] = msgspec.Raw(fill_params(bytes(parts["params"]), values))
+    return msgspec.json.encode(parts)
 
 
 async def injection(

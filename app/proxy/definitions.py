@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import mcp_types
@@ -12,7 +13,7 @@ from app.kernel.errors import AppError
 from app.kernel.scrub import Scrubber
 from app.proxy.faults import protocol_error
 from app.proxy.schemas import compile_schema
-from app.registry import MORE, TOOL_NAME, ServerConfig, ToolDefinition, ToolOverride
+from app.registry import MORE, TOOL_NAME, ServerConfig, ToolDefinition, ToolOverride, without
 
 MAX_PAGES = 100
 MAX_TOOLS = 2000
@@ -55,7 +56,8 @@ def definitions_of(
         if overrides is not None and tool.name not in overrides:
             continue
         definition = _definition(server, tool, (overrides or {}).get(tool.name))
-        if (problem := _problem(definition, found)) is not None:
+        definition, problem = _without_filled(server, definition)
+        if (problem := problem or _problem(definition, found)) is not None:
             _log.warning("%s: a tool is left out: %s", server.name, problem)
             continue
         found[definition.name] = definition
@@ -81,6 +83,19 @@ def _definition(
         annotations=raw.get("annotations"),
         more={key: raw[key] for key in MORE if raw.get(key)},
     )
+
+
+def _without_filled(
+    server: ServerConfig, definition: ToolDefinition
+) -> tuple[ToolDefinition, str | None]:
+    """The definition as callers see it: without the arguments that secrets fill."""
+    filled = [each for each in server.secret_arguments if each.tool == definition.name]
+    if not filled:
+        return definition, None
+    schema, problem = without(definition.input_schema, filled)
+    names = tuple(sorted(each.argument for each in filled))
+    left = replace(definition, input_schema=schema, filled=names)
+    return left, None if problem is None else f"{definition.name} {problem}"
 
 
 def _problem(definition: ToolDefinition, found: dict[str, ToolDefinition]) -> str | None:

@@ -77,6 +77,7 @@ def _address(server: ServerConfig) -> tuple[Any, ...]:
         server.era,
         server.tools,
         server.secrets,
+        server.secret_arguments,
         server.oauth,
     )
 

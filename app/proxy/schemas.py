@@ -36,6 +36,9 @@ class Schemas:
     def check_arguments(self, definition: ToolDefinition, arguments: Mapping[str, Any]) -> None:
         """Raise `invalid_input` or `unknown_field` with a JSON pointer to what does not fit."""
         validator, _ = self._get(definition)
+        for name in definition.filled:
+            if name in arguments:
+                raise _not_the_callers(definition, name)
         try:
             if validator.is_valid(arguments):
                 return
@@ -100,6 +103,16 @@ def _place(error: ValidationError) -> str:
     if isinstance(error.kind, ValidationErrorKind.AdditionalProperties):
         path += error.kind.unexpected[:1]
     return pointer(path)
+
+
+def _not_the_callers(definition: ToolDefinition, name: str) -> AppError:
+    where = pointer([name])
+    return AppError(
+        Code.UNKNOWN_FIELD,
+        f"{definition.full_name}: {where}: this argument is filled in by the platform.",
+        hint="Leave it out; see the tool's input schema.",
+        details={"tool": definition.full_name, "pointer": where},
+    )
 
 
 def _refusal(definition: ToolDefinition, errors: list[ValidationError]) -> AppError:

@@ -15,8 +15,8 @@ from mcp_types import INTERNAL_ERROR
 
 from app.kernel.principal import Principal
 from app.proxy.backends.base import Greeting, ServerBackend
-from app.proxy.carrying import asking_progress, carry, injection, progress_to, renewed
-from app.proxy.credentials import Credentials, UpstreamRefusedError
+from app.proxy.carrying import asking_progress, carry, fill_message, injection, progress_to, renewed
+from app.proxy.credentials import Credentials, Injection, UpstreamRefusedError
 from app.proxy.faults import protocol_error
 from app.proxy.telling import Teller
 from app.proxy.wire import Answer, Era, HttpWire, Relay, Reply, Target
@@ -64,9 +64,11 @@ class Upstream:
         body: bytes | None = None,
         *,
         is_repeatable: bool = False,
+        tool: str | None = None,
     ) -> AsyncIterator[Reply]:
         """An HTTP exchange of the server's own; credentials it refuses are renewed once.
 
+        `tool` is what the body calls, if it is a call, for arguments that are filled from secrets.
         Raises `UnreachableError`, `UpstreamRefusedError`, `tool_server_down` and what
         `Credentials.headers` raises.
         """
@@ -74,12 +76,14 @@ class Upstream:
         relay = Relay(self.wire.pool, self.target)
         sent = await injection(self.credentials, principal, self.name)
         async with AsyncExitStack() as stack:
-            opened = relay.open(method, {**headers, **sent}, body, is_repeatable=is_repeatable)
+            full = _filled(body, tool, sent)
+            opened = relay.open(method, {**headers, **sent}, full, is_repeatable=is_repeatable)
             try:
                 reply = await stack.enter_async_context(opened)
             except UpstreamRefusedError as error:
                 sent = await renewed(self.credentials, principal, self.name, error, sent)
-                again = relay.open(method, {**headers, **sent}, body, is_repeatable=is_repeatable)
+                full = _filled(body, tool, sent)
+                again = relay.open(method, {**headers, **sent}, full, is_repeatable=is_repeatable)
                 reply = await stack.enter_async_context(again)
             reply.scrub = sent.scrubber.bytes
             yield reply
@@ -119,6 +123,10 @@ class Upstream:
             on_message=None if on_progress is None else progress_to(on_progress),
         )
         return read_result(answer, self.name)
+
+
+def _filled(body: bytes | None, tool: str | None, injected: Injection) -> bytes | None:
+    return body if body is None or tool is None else fill_message(body, injected.of(tool))
 
 
 def read_result(answer: Answer, server: str) -> dict[str, Any]:

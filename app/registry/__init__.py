@@ -1,5 +1,6 @@
 """The registry: which tools exist, what they cost, and which definition of each is approved."""
 
+from app.registry.arguments import SecretArgument, without
 from app.registry.config import RESERVED, load_config
 from app.registry.differences import ToolDifference
 from app.registry.discovery import Discovery, Document, Match
@@ -66,6 +67,7 @@ __all__ = [
     "Registry",
     "RegistryConfig",
     "Scan",
+    "SecretArgument",
     "SecretHeader",
     "SecretScope",
     "Server",
@@ -90,4 +92,5 @@ __all__ = [
     "no_scan",
     "require_move",
     "task_support",
+    "without",
 ]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from app.kernel.errors import AppError, Code
+from app.registry.arguments import SecretArgument, read_secret_arguments
 from app.registry.needs import NEEDS_KEYS, read_needs
 from app.registry.overrides import read_overrides
 from app.registry.prices import read_price
@@ -34,6 +35,7 @@ _KEYS = frozenset({"command", "args", "env", "url", "headers", "hosts", "transpo
     "enabled",
     "isolation",
     "price",
+    "secret_arguments",
     "timeout",
     "trusted",
     *NEEDS_KEYS,
@@ -122,8 +124,18 @@ def _server(name: str, raw: Any, environ: Mapping[str, str]) -> ServerConfig:
         tools=read_overrides(entry.get("tools"), f"{key}.tools"),
         transport="sse" if entry.get("transport") == "sse" else "streamable-http",
         isolation=_isolation(entry.get("isolation"), command, f"{key}.isolation"),
+        secret_arguments=_arguments(entry, f"{key}.secret_arguments", url),
         **read_needs(entry, key, lambda text, at: _filled(text, at, variables))._asdict(),
     )
+
+
+def _arguments(entry: Mapping[str, Any], key: str, url: str | None) -> tuple[SecretArgument, ...]:
+    found = read_secret_arguments(entry.get("secret_arguments"), key)
+    if found and url is None:
+        refuse(key, "is for servers with a 'url'; use 'env'")
+    if entry.get("developer") is None and any(each.scope == "developer" for each in found):
+        refuse(key, "has the scope developer, which needs 'developer: <user id>'")
+    return found
 
 
 def _filled(text: str, key: str, environ: Mapping[str, str] | None) -> str:

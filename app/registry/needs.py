@@ -15,7 +15,7 @@ from app.registry.readers import flag, mapping, optional_string, refuse, strings
 SecretScope = Literal["user", "project", "developer"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z][A-Za-z0-9_.-]{0,63})\}")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+SECRET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _FIXED = re.compile(r"[\x20-\x7e]{0,500}")
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
@@ -117,7 +117,7 @@ def _template(entry: Mapping[str, Any], key: str) -> str:
 
 def _name(raw: Any, key: str) -> str:
     name = optional_string(raw, key) or ""
-    if not _NAME.fullmatch(name):
+    if not SECRET_NAME.fullmatch(name):
         refuse(key, "must name a secret: a letter, then letters, digits, '_', '-', '.'")
     return name
 

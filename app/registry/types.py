@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
+from app.registry.arguments import SecretArgument
 from app.registry.declared import Declared, declared
 from app.registry.needs import SecretHeader, UpstreamOAuth
 
@@ -67,6 +68,7 @@ class ServerConfig:
     era: Literal["auto", "modern", "legacy"] = "auto"
     isolation: Literal["shared", "user"] = "shared"
     secrets: tuple[SecretHeader, ...] = ()
+    secret_arguments: tuple[SecretArgument, ...] = ()
     oauth: UpstreamOAuth | None = None
     developer_id: UUID | None = None
 
@@ -103,6 +105,8 @@ class ToolDefinition:
     annotations: Mapping[str, Any] | None = None
     #: `title`, `icons`, `execution` and `_meta`, where the server gives them.
     more: Mapping[str, Any] = field(default_factory=dict)
+    #: Arguments of the server's that callers do not see: secrets are filled in.
+    filled: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -111,6 +115,7 @@ class ToolDefinition:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form that is hashed and stored."""
+        filled = {"secretArguments": list(self.filled)} if self.filled else {}
         return {
             "name": self.name,
             "description": self.description,
@@ -118,6 +123,7 @@ class ToolDefinition:
             "outputSchema": self.output_schema,
             "annotations": self.annotations,
             **self.more,
+            **filled,
         }
 
     @classmethod
@@ -131,6 +137,7 @@ class ToolDefinition:
             output_schema=raw["outputSchema"],
             annotations=raw["annotations"],
             more={key: raw[key] for key in MORE if key in raw},
+            filled=tuple(raw.get("secretArguments", ())),
         )
 
     @cached_property

@@ -89,6 +89,7 @@ def finder(registry: Registry, servers: Sequence[ServerConfig]) -> FindServer:
             server.oauth,
             server.developer_id,
             _has_authorization(server.headers),
+            server.secret_arguments,
         )
         for server in servers
         if server.url is not None and server.is_enabled
@@ -111,6 +112,7 @@ def finder(registry: Registry, servers: Sequence[ServerConfig]) -> FindServer:
                 server.oauth,
                 server.developer_id,
                 _has_authorization(server.address.headers),
+                server.secret_arguments,
             )
             kept = known[slug] = (server, made)
         return kept[1]

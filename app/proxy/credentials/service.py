@@ -19,13 +19,14 @@ from app.proxy.credentials.types import (
     TokenSource,
     UpstreamRefusedError,
 )
-from app.registry import SecretHeader
+from app.registry import SecretArgument, SecretHeader
 from app.vault import Secret, SecretKeeper, SecretRef, changes_of
 
 _TTL_S = 30.0
 _MOST = 10_000
 _REFUSALS = (401, 403)
 
+_Need = SecretHeader | SecretArgument
 _Key = tuple[str, UUID | None, UUID | None]
 
 
@@ -39,11 +40,18 @@ class _Kept(NamedTuple):
 
 
 class _Filled(NamedTuple):
-    """Headers, the secret values in them, and the scopes those came from."""
+    """Headers and arguments, the secret values in them, and the scopes those came from."""
 
     headers: dict[str, str]
     values: list[str]
     scopes: set[str]
+    arguments: dict[str, dict[str, str | AppError]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing that is required is missing."""
+        every = (value for found in self.arguments.values() for value in found.values())
+        return not any(isinstance(value, AppError) for value in every)
 
 
 class ServerCredentials:
@@ -98,12 +106,13 @@ class ServerCredentials:
             self._asking.add(server)
             token = sent.get("Authorization", "").removeprefix("Bearer ") or None
             return await self._tokens.refused(principal, upstream, status, www_authenticate, token)
-        if upstream.secrets:
+        if upstream.secrets or upstream.arguments:
             return _wrong_secret(upstream, status)
         return UpstreamRefusedError(server, status, None)
 
     def _needs(self, upstream: RemoteServer) -> bool:
-        return bool(upstream.secrets) or self._wants_token(upstream)
+        is_given = bool(upstream.secrets or upstream.arguments)
+        return is_given or self._wants_token(upstream)
 
     def _wants_token(self, upstream: RemoteServer) -> bool:
         return upstream.oauth is not None or upstream.slug in self._asking
@@ -131,31 +140,51 @@ class ServerCredentials:
                 until = min(until, self._clock.monotonic() + max(0.0, left))
         injected.add(filled.values)
         scrubber, owner = Scrubber(filled.values), _owner(principal, upstream, filled.scopes)
-        return _Kept(upstream, Injection(filled.headers, scrubber, owner), until, changes)
+        if not filled.is_whole:
+            # Looked for again by the next call.
+            until = self._clock.monotonic()
+        made = Injection(filled.headers, scrubber, owner, filled.arguments)
+        return _Kept(upstream, made, until, changes)
 
     async def _secrets(self, principal: Principal, upstream: RemoteServer) -> _Filled:
-        """The filled headers."""
+        """The filled headers and arguments.
+
+        A missing header refuses every call, a missing argument those of its tool.
+        """
+        needs: tuple[_Need, ...] = (*upstream.secrets, *upstream.arguments)
         refs = [
             ref
-            for header in upstream.secrets
-            for name in header.names
-            for ref in _places(principal, upstream, header, name)
+            for need in needs
+            for name in need.names
+            for ref in _places(principal, upstream, need, name)
         ]
         found = await self._keeper.get(principal, list(dict.fromkeys(refs))) if refs else {}
-        filled = _Filled({}, [], set())
-        for header in upstream.secrets:
-            chosen = _choose(principal, upstream, header, found)
+        filled = _Filled({}, [], set(), {})
+
+        def fill(need: _Need) -> str | None:
+            chosen = _choose(principal, upstream, need, found)
             if chosen is None:
-                continue
+                return None
             texts = {name: found[ref].text for name, ref in chosen.items()}
-            filled.headers[header.header] = header.fill(texts)
             filled.values.extend(texts.values())
             filled.scopes.update(ref.scope for ref in chosen.values())
+            return need.fill(texts)
+
+        for header in upstream.secrets:
+            if (text := fill(header)) is not None:
+                filled.headers[header.header] = text
+        for argument in upstream.arguments:
+            try:
+                value: str | AppError | None = fill(argument)
+            except AppError as error:
+                value = error
+            if value is not None:
+                filled.arguments.setdefault(argument.tool, {})[argument.argument] = value
         return filled
 
 
 def _places(
-    principal: Principal, upstream: RemoteServer, header: SecretHeader, name: str
+    principal: Principal, upstream: RemoteServer, need: _Need, name: str
 ) -> list[SecretRef]:
     """Where the secret may be, the nearest place first.
 
@@ -164,11 +193,11 @@ def _places(
     """
     places: list[SecretRef] = []
     project, developer = principal.project_id, upstream.developer_id
-    if header.scope in ("user", "project") and project is not None:
+    if need.scope in ("user", "project") and project is not None:
         places.append(SecretRef(principal.owner, "project", name, project))
-    if header.scope == "user":
+    if need.scope == "user":
         places.append(SecretRef(principal.owner, "user", name))
-    if header.scope in ("user", "developer") and developer is not None:
+    if need.scope in ("user", "developer") and developer is not None:
         places.append(SecretRef(developer, "developer", name))
     return places
 
@@ -176,48 +205,53 @@ def _places(
 def _choose(
     principal: Principal,
     upstream: RemoteServer,
-    header: SecretHeader,
+    need: _Need,
     found: Mapping[SecretRef, Secret],
 ) -> dict[str, SecretRef] | None:
-    """The secret for each name in a header; None for a header that may be left out and is."""
+    """The secret for each name in a need; None for a need that may be left out and is."""
     chosen: dict[str, SecretRef] = {}
     origin = origin_of(upstream.url)
-    for name in header.names:
-        known = [ref for ref in _places(principal, upstream, header, name) if ref in found]
+    for name in need.names:
+        known = [ref for ref in _places(principal, upstream, need, name) if ref in found]
         fitting = [ref for ref in known if origin in found[ref].origins]
         if fitting:
             chosen[name] = fitting[0]
-        elif not header.is_required:
+        elif not need.is_required:
             return None
         else:
             why = f"is not set for {origin}" if known else "is not set"
-            raise _missing(upstream, header, name, why)
+            raise _missing(upstream, need, name, why)
     return chosen
 
 
-def _missing(upstream: RemoteServer, header: SecretHeader, name: str, why: str) -> AppError:
-    if header.scope == "developer":
+def _missing(upstream: RemoteServer, need: _Need, name: str, why: str) -> AppError:
+    if need.scope == "developer":
         hint = f"The developer of {upstream.slug} has to set it."
     else:
-        given = f'{{"value": "...", "scope": "{header.scope}", "servers": ["{upstream.slug}"]}}'
-        key = " with a key of the project" if header.scope == "project" else ""
+        given = f'{{"value": "...", "scope": "{need.scope}", "servers": ["{upstream.slug}"]}}'
+        key = " with a key of the project" if need.scope == "project" else ""
         hint = f"Set it{key}: `PUT /v1/secrets/{name}` with {given}, or the tool secrets.set."
+    if isinstance(need, SecretHeader):
+        place = {"header": need.header}
+    else:
+        place = {"tool": need.tool, "argument": need.argument}
     return AppError(
         Code.SECRET_MISSING,
-        f"The server {upstream.slug} needs the {header.scope} secret {name}, which {why}.",
+        f"The server {upstream.slug} needs the {need.scope} secret {name}, which {why}.",
         hint=hint,
         details={
             "server": upstream.slug,
             "secret": name,
-            "scope": header.scope,
-            "header": header.header,
+            "scope": need.scope,
+            **place,
             "origin": origin_of(upstream.url),
         },
     )
 
 
 def _wrong_secret(upstream: RemoteServer, status: int) -> AppError:
-    names = sorted({name for header in upstream.secrets for name in header.names})
+    needs: tuple[_Need, ...] = (*upstream.secrets, *upstream.arguments)
+    names = sorted({name for need in needs for name in need.names})
     return AppError(
         Code.SECRET_REFUSED,
         f"The server {upstream.slug} refuses the secrets it was sent (HTTP {status}):"

@@ -8,7 +8,7 @@ from uuid import UUID
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.kernel.scrub import Scrubber
-from app.registry import SecretHeader, UpstreamOAuth
+from app.registry import SecretArgument, SecretHeader, UpstreamOAuth
 
 
 class RemoteServer(NamedTuple):
@@ -23,6 +23,7 @@ class RemoteServer(NamedTuple):
     oauth: UpstreamOAuth | None = None
     developer_id: UUID | None = None
     has_authorization: bool = False
+    arguments: tuple[SecretArgument, ...] = ()
 
 
 FindServer = Callable[[str], RemoteServer | None]
@@ -30,17 +31,34 @@ FindServer = Callable[[str], RemoteServer | None]
 
 
 class Injection(dict[str, str]):
-    """Headers to add for the server's own origin. `owner` names whose credentials they are."""
+    """Headers to add for the server's own origin. `owner` names whose credentials they are.
+
+    `arguments` are what tools' calls are filled with, by tool: a value, or why there is none.
+    """
 
     def __init__(
         self,
         headers: Mapping[str, str] | None = None,
         scrubber: Scrubber | None = None,
         owner: str | None = None,
+        arguments: Mapping[str, Mapping[str, str | AppError]] | None = None,
     ) -> None:
         super().__init__(headers or {})
+        self.arguments = arguments or {}
         self.scrubber = scrubber or Scrubber()
         self.owner = owner
+
+    def __bool__(self) -> bool:
+        return len(self) > 0 or bool(self.arguments)
+
+    def of(self, tool: str) -> dict[str, str]:
+        """The arguments to add to a call of that tool. Raises `secret_missing`."""
+        found = {}
+        for name, value in self.arguments.get(tool, {}).items():
+            if isinstance(value, AppError):
+                raise value
+            found[name] = value
+        return found
 
     def __repr__(self) -> str:
         """Without the values."""

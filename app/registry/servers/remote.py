@@ -64,7 +64,16 @@ class Reader:
         fixed, secret = _headers(remote.get("headers", ()), where, filling)
         filling.refuse_unused()
         transport: Transport = remote["type"]
-        return Address(url, transport, setup.era, fixed, secret, setup.secret_scope, setup.oauth)
+        return Address(
+            url,
+            transport,
+            setup.era,
+            fixed,
+            secret,
+            setup.secret_scope,
+            setup.oauth,
+            setup.secret_arguments,
+        )
 
     def _check_url(self, url: str, where: str) -> None:
         try:

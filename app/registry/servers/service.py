@@ -194,6 +194,7 @@ class Servers:
                 f"The server {slug} offers no tool that can be used.",
                 hint="List at least one tool with a valid name and input schema.",
             )
+        _check_filled(draft.address, definitions)
         await tool_store.lock(uow)
         server = await self.get(uow, principal, slug)
         found = scanned(self._scan, definitions)
@@ -334,6 +335,18 @@ def check_offer(offer: Offer) -> None:
     for where, limit in limits.items():
         if limit is not None and not 0 < limit <= MAX_TIMEOUT_S:
             refuse(where, f"must be more than 0 and at most {MAX_TIMEOUT_S:g} seconds")
+
+
+def _check_filled(address: Address, definitions: Sequence[ToolDefinition]) -> None:
+    """Refuse arguments to be filled from secrets that no usable tool has."""
+    known = {(each.name, argument) for each in definitions for argument in each.filled}
+    for each in address.secret_arguments:
+        if (each.tool, each.argument) not in known:
+            refuse(
+                f"/secret_arguments/{each.tool}/{each.argument}",
+                "is no argument of a listed tool that can be filled with a secret: a string among"
+                " its properties, of which nothing else in the schema speaks",
+            )
 
 
 def _check_size(slug: str, definitions: Sequence[Mapping[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from app.registry.arguments import SecretArgument
 from app.registry.needs import SecretHeader, SecretScope, UpstreamOAuth, from_server_json
 from app.registry.types import Deprecation, Prices, ServerConfig
 
@@ -73,13 +74,15 @@ class Offer:
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What a developer adds to a server.json: values for its variables and plain headers (by
-    name), the protocol era, whose secrets fill its secret headers, OAuth of its users.
+    name), the protocol era, whose secrets fill its secret headers, OAuth of its users, and the
+    arguments of tools that are filled from secrets too.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
     era: Era = "auto"
     secret_scope: SecretScope = "user"
     oauth: UpstreamOAuth | None = None
+    secret_arguments: tuple[SecretArgument, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class Address:
     secrets: tuple[Mapping[str, Any], ...] = ()
     secret_scope: SecretScope = "user"
     oauth: UpstreamOAuth | None = None
+    secret_arguments: tuple[SecretArgument, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form that is stored."""
@@ -107,6 +111,7 @@ class Address:
             "secrets": [dict(entry) for entry in self.secrets],
             "secret_scope": self.secret_scope,
             "oauth": None if self.oauth is None else _oauth_dict(self.oauth),
+            "secret_arguments": [each.as_dict() for each in self.secret_arguments],
         }
 
     @classmethod
@@ -120,6 +125,7 @@ class Address:
             tuple(raw["secrets"]),
             raw["secret_scope"],
             None if raw["oauth"] is None else _oauth(raw["oauth"]),
+            tuple(SecretArgument(**each) for each in raw.get("secret_arguments", ())),
         )
 
     @property
@@ -172,6 +178,11 @@ class RegisteredServer:
         return self.address.needs
 
     @property
+    def secret_arguments(self) -> tuple[SecretArgument, ...]:
+        """The arguments of its tools that are filled from secrets."""
+        return self.address.secret_arguments
+
+    @property
     def oauth(self) -> UpstreamOAuth | None:
         """How its users connect their own accounts, if they do."""
         return self.address.oauth
@@ -213,6 +224,7 @@ def config_of(
         is_guarded=True,
         era=address.era,
         secrets=address.needs,
+        secret_arguments=address.secret_arguments,
         oauth=address.oauth,
         developer_id=developer_id,
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
-from app.registry import Deprecation, Offer, Setup, ToolOffer, UpstreamOAuth
+from app.registry import Deprecation, Offer, SecretArgument, Setup, ToolOffer, UpstreamOAuth
 from app.surfaces.payloads import Payload, Text
 
 MOST_MICRO = 10**12
@@ -55,6 +55,13 @@ class OAuthIn(Payload):
     client_id: _Word | None = None
 
 
+class SecretArgumentIn(Payload):
+    """The secret that fills an argument; it is of the server's `secret_scope`."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+    required: bool = True
+
+
 class ServerIn(Payload):
     """A server.json (schema 2025-12-11), and what it leaves open."""
 
@@ -73,6 +80,14 @@ class ServerIn(Payload):
         Field(description="Whose secrets fill the secret headers."),
     ] = "user"
     oauth: OAuthIn | None = None
+    secret_arguments: Annotated[
+        dict[_ToolName, Annotated[dict[_Word, SecretArgumentIn], Field(max_length=20)]],
+        Field(max_length=100),
+    ] = Field(
+        default_factory=dict,
+        description="Arguments that are filled with secrets and that callers do not see: by tool"
+        " and argument.",
+    )
 
     def setup(self) -> Setup:
         """What completes the server.json."""
@@ -82,6 +97,11 @@ class ServerIn(Payload):
             self.era,
             self.secret_scope,
             None if oauth is None else UpstreamOAuth(tuple(oauth.scopes), oauth.client_id),
+            tuple(
+                SecretArgument(tool, argument, each.name, self.secret_scope, each.required)
+                for tool, entries in self.secret_arguments.items()
+                for argument, each in entries.items()
+            ),
         )
 
 

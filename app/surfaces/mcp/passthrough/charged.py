@@ -39,6 +39,7 @@ class ChargedCall:
     ) -> None:
         self._calls, self._principal, self._upstream = calls, principal, upstream
         self._name, self._arguments = f"{upstream.name}.{name}", arguments
+        self.tool = name
         loop = asyncio.get_running_loop()
         self._admitted: asyncio.Future[Mapping[str, Any]] = loop.create_future()
         self._answer: asyncio.Future[bytes] = loop.create_future()
