@@ -28,7 +28,7 @@ from tests.sandbox.abuse.attacks import ROWS
 from tests.sandbox.abuse.host import Host, opened
 from tests.sandbox.abuse.matrix import note
 from tests.sandbox.abuse.prelude import program
-from tests.sandbox.docker.engine import need_docker, using_engine
+from tests.sandbox.docker.engine import need_docker
 
 USUAL = Limits(wall_s=20)
 Run = Callable[..., Awaitable[TaskResult]]
@@ -62,17 +62,6 @@ async def started(name: str, egress: Egress | None = None) -> AsyncIterator[Sand
 async def sandbox(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Sandbox]:
     async with started(request.param) as opened:
         yield opened
-
-
-@pytest.fixture(autouse=True)
-def held_engine(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Nobody restarts Docker's engine under a test that uses it."""
-    params = getattr(getattr(request.node, "callspec", None), "params", {})
-    if params.get("sandbox") != "docker":
-        yield
-        return
-    with using_engine():
-        yield
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tests.sandbox.docker import engine
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.timeout(900)
 async def test_engine_restart(host: Host, attack: Attack) -> None:
     engine.need_docker()
     if not engine.is_ours():
