@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import mcp_types as types
-import uvicorn
 from mcp.server.lowlevel import Server
+
+from tests.serving import serving
 
 FILE = {"type": "object", "properties": {"file": {"type": "string", "format": "file"}}}
 
@@ -59,15 +60,5 @@ class Remote:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", self.port))
             self.port = listener.getsockname()[1]
-            config = uvicorn.Config(self, log_level="warning", lifespan="on", ws="none")
-            server = uvicorn.Server(config)
-            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-            config.load()
-            task = asyncio.create_task(server._serve([listener]))
-            while not server.started:
-                await asyncio.sleep(0.01)
-            try:
+            async with serving(self, listener, "on"):
                 yield
-            finally:
-                server.should_exit = server.force_exit = True
-                await task

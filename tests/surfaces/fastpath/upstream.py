@@ -9,7 +9,7 @@ import orjson
 from mcp_types.version import LATEST_MODERN_VERSION
 
 from app.surfaces.listening import bind
-from tests.surfaces.fastpath.serving import serving
+from tests.serving import serving
 
 SCHEMA = {
     "type": "object",

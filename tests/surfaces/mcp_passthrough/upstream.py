@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import mcp_types as types
-import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+
+from tests.serving import serving
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
 FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -147,18 +148,8 @@ class Everything:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
-            config = uvicorn.Config(self, log_level="warning", lifespan="on", ws="none")
-            server = uvicorn.Server(config)
-            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-            config.load()
-            task = asyncio.create_task(server._serve([listener]))
-            while not server.started:
-                await asyncio.sleep(0.01)
-            try:
+            async with serving(self, listener, "on"):
                 yield
-            finally:
-                server.should_exit = server.force_exit = True
-                await task
 
 
 def _said(text: str, *, structured: Any = None, is_error: bool = False) -> types.CallToolResult:

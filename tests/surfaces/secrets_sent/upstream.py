@@ -13,7 +13,7 @@ import mcp_types as types
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
-from tests.surfaces.fastpath.serving import serving
+from tests.serving import serving
 
 NAMES = ("echo", "refuse", "break", "progress")
 CANARY = "canary/0123456789+abc=def"

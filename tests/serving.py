@@ -1,17 +1,19 @@
-"""Serves a plain ASGI application on a socket."""
+"""Serves an ASGI application of the tests on a socket of this process."""
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any, sock: socket.socket) -> AsyncIterator[None]:
-    config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none")
+async def serving(
+    app: Any, sock: socket.socket, lifespan: Literal["on", "off"] = "off"
+) -> AsyncIterator[None]:
+    config = uvicorn.Config(app, log_level="critical", lifespan=lifespan, ws="none")
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     config.load()
