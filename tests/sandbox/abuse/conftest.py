@@ -1,7 +1,7 @@
 """The targets of the attacks and the means of every scenario."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.sandbox.abuse.attacks import ROWS
 from tests.sandbox.abuse.host import Host, opened
 from tests.sandbox.abuse.matrix import note
 from tests.sandbox.abuse.prelude import program
-from tests.sandbox.docker.engine import need_docker
+from tests.sandbox.docker.engine import need_docker, using_engine
 
 USUAL = Limits(wall_s=20)
 Run = Callable[..., Awaitable[TaskResult]]
@@ -60,7 +60,10 @@ async def started(name: str, egress: Egress | None = None) -> AsyncIterator[Sand
 
 @pytest.fixture(scope="session", params=["bubblewrap", "docker", "kubernetes"])
 async def sandbox(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Sandbox]:
-    async with started(request.param) as opened:
+    async with AsyncExitStack() as stack:
+        # nobody restarts Docker's engine meanwhile; each test holds it for itself
+        with using_engine() if request.param == "docker" else nullcontext():
+            opened = await stack.enter_async_context(started(request.param))
         yield opened
 
 
