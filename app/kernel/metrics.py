@@ -26,6 +26,13 @@ class _Bounded:
         return value
 
 
+def _up(registry: CollectorRegistry, name: str, text: str) -> Gauge:
+    """A gauge of something that is taken to work until told otherwise."""
+    made = Gauge(name, text, registry=registry)
+    made.set(1)
+    return made
+
+
 class Metrics:
     """The metrics of one process, in a registry of their own. Labels are bounded.
 
@@ -70,12 +77,10 @@ class Metrics:
             self._deliveries.labels(outcome)
         self._cache = gauge("cache_hit_ratio", "Look-ups answered from memory, of all", ["cache"])
         self._captured = counter("credits_captured", "Credits captured")
-        self._dispatch = gauge("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
-        self._dispatch.set(1)
-        self._shared = gauge("limits_up", "1 if rate limits hold over all that should share them")
-        self._shared.set(1)
-        self._bus = gauge("bus_up", "1 if wake-ups go between processes as was chosen")
-        self._bus.set(1)
+        up = partial(_up, self.registry)
+        self._dispatch = up("dispatch_up", "1 if jobs come by the dispatcher that was chosen")
+        self._shared = up("limits_up", "1 if rate limits hold over all that should share them")
+        self._bus = up("bus_up", "1 if wake-ups go between processes as was chosen")
         self._sandbox = gauge("sandbox_up", "1 if code can be isolated and run")
         self._leases = counter(
             "sandbox_leases", "Tasks that found a waiting sandbox, or none", ["room", "outcome"]
