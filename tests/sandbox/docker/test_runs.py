@@ -84,7 +84,8 @@ async def test_an_engine_that_goes_away_mid_run_is_no_fault_of_the_task(
     await forwarder.cut()
     result = await run
     assert result.status == "infra_error"
-    assert "does not answer" in result.stderr
+    # told by the engine, or by the wire if that ended before the code began
+    assert result.stderr.startswith("sandbox: ")
     refused = await sandbox.run(task("print(1)"))
     assert refused.status == "infra_error"
     await forwarder.start()
