@@ -10,7 +10,9 @@ _LIMITS = Limits(wall_s=15, cpu_s=10, processes=8, memory_bytes=2**30, tmp_bytes
 # Names in the environment of a sandbox, and what an engine or the interpreter adds to them.
 _KNOWN = {*task_environment(""), "HOSTNAME", "LC_CTYPE", "LD_LIBRARY_PATH", "PWD"}
 
-_CODE = f"KNOWN = {_KNOWN!r}" + """
+_CODE = (
+    f"KNOWN = {_KNOWN!r}"
+    + """
 import json, os, socket, _ctypes
 def call(name, *args):
     return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name), args)
@@ -72,6 +74,7 @@ for probe in (env, network, root, unshare, fork):
         passed, detail = False, repr(error)
     print(json.dumps([probe.__name__, passed, detail]))
 """
+)
 _NAMES = ("env", "network", "root", "unshare", "fork")
 
 
