@@ -12,7 +12,7 @@ _KNOWN = {*task_environment(""), "HOSTNAME", "LC_CTYPE", "LD_LIBRARY_PATH", "PWD
 
 _CODE = (
     f"KNOWN = {_KNOWN!r}"
-    + """
+    """
 import json, os, socket, _ctypes
 def call(name, *args):
     return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name), args)
