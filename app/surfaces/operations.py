@@ -58,8 +58,9 @@ class Operations:
         self.workflows = Workflows(services, self.access)
 
     async def wallet(self, principal: Principal) -> Wallet:
-        """The principal's credits."""
+        """The principal's credits, after what they called through this process so far."""
         principal.require(Scope.BILLING)
+        await self.calls.charges.flush(principal)
         async with self.access.read(principal) as uow:
             return await self.services.billing.wallet(uow, principal.owner)
 
