@@ -328,6 +328,7 @@ PROOFS: dict[str, Demand] = {
         "security/gateway/test_threats.py",
         "security/gateway/test_bodies.py",
         "security/gateway/test_crossed.py",
+        "security/gateway/test_depth.py",
         "security/gateway/test_headers.py",
         "security/gateway/test_loops.py",
         "security/gateway/test_loops_in_calls.py",

@@ -3,13 +3,12 @@
 import asyncio
 import gc
 
-import orjson
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.security.gateway.conftest import LIMIT, Raw, code_in, free, head, raw
-from tests.surfaces.fastpath.conftest import Far, message
+from tests.surfaces.fastpath.conftest import Far
 from tests.surfaces.fastpath.test_sessions import sitting
 from tests.surfaces.mcp_doors.clients import raw_socket
 
@@ -99,21 +98,4 @@ async def test_a_gigabyte_in_frames(far: Far) -> None:
         assert caught.value.rcvd.code == 1009
     assert sent < GIGABYTE // 4
     assert _resident() - before < GROWTH
-    await free(far)
-
-
-async def test_a_hundred_thousand_levels(far: Far) -> None:
-    """Within the limit of a body, and in every place where JSON is read."""
-    settings_fit = LIMIT // 2 - 1024
-    deep = b"[" * settings_fit + b"]" * settings_fit
-    usual = orjson.dumps(message())
-    for body in (
-        deep,
-        usual.replace(b'{"text":"hi"}', b'{"text":' + deep[:settings_fit] + b"}"),
-        usual.replace(b'"_meta":', b'"x":' + deep + b',"_meta":')[: LIMIT - 1],
-        usual.replace(b'"id":1', b'"id":' + deep)[: LIMIT - 1],
-    ):
-        answer = await far.post(body, name="far.echo")
-        assert answer.status_code == 400, answer.text[:300]
-        assert code_in(answer.content) in {-32700, -32600, -32602}
     await free(far)

@@ -244,7 +244,7 @@ OTHERS = [
     ),
     _threat(
         "JSON of a hundred thousand levels",
-        f"{_HERE}/test_bodies.py::test_a_hundred_thousand_levels",
+        f"{_HERE}/test_depth.py::test_a_hundred_thousand_levels",
         "surfaces/test_http_errors.py::test_hostile_nesting",
     ),
     _threat(
