@@ -19,6 +19,7 @@ from tests.conftest import cannot_run
 
 SCRIPT = Path(__file__).parents[2] / "docker_engine.sh"
 SOCKET = "/var/run/docker.sock"
+_holds: list[bool] = []
 _LOCK = Path(tempfile.gettempdir()) / f"uaol-tests-engine-{os.getuid()}.lock"
 
 
@@ -46,10 +47,21 @@ def need_docker() -> None:
 
 @contextmanager
 def using_engine(*, alone: bool = False) -> Iterator[None]:
-    """Hold the engine: many at once, or `alone` to end it; over all test processes."""
+    """Hold the engine: many at once, or `alone` to end it; over all test processes.
+
+    Who holds it may hold it again, but not then alone.
+    """
+    if _holds:
+        assert not alone or _holds[-1], "what is shared cannot be had alone"
+        yield
+        return
     with _LOCK.open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        yield
+        _holds.append(alone)
+        try:
+            yield
+        finally:
+            _holds.pop()
 
 
 def is_ours() -> bool:
