@@ -17,7 +17,7 @@ from app.surfaces.problems import body_of
 # Of a body, in the time that a client may stall: less is no progress.
 _LEAST_BYTES = 1024
 # Read and thrown away after an answer, so that the client sees it: as nginx's lingering close.
-_LINGER_BYTES = 1024 * 1024
+_LINGER_BYTES = 64 * 1024 * 1024
 _SWEEPS = 4
 _LARGEST_HEAD = 64 * 1024
 _TOO_LARGE = (
