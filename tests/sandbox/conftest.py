@@ -34,7 +34,7 @@ Settle = Callable[[], Awaitable[None]]
 WAYS = [f"{name}{how}" for name in (*AUTO, "kubernetes") for how in ("", "-warm")]
 
 
-@pytest.fixture(scope="session", params=WAYS)
+@pytest.fixture(scope="module", params=WAYS)
 async def sandbox(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Sandbox]:
     """Each executor twice: with a sandbox of its own for every task, and with ones that waited."""
     name, _, is_warm = request.param.partition("-")

@@ -58,7 +58,7 @@ async def started(name: str, egress: Egress | None = None) -> AsyncIterator[Sand
         await sandbox.close()
 
 
-@pytest.fixture(scope="session", params=["bubblewrap", "docker", "kubernetes"])
+@pytest.fixture(scope="module", params=["bubblewrap", "docker", "kubernetes"])
 async def sandbox(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Sandbox]:
     async with AsyncExitStack() as stack:
         # nobody restarts Docker's engine meanwhile; each test holds it for itself
