@@ -61,6 +61,8 @@ start() {
     echo "a Docker engine runs but does not answer" && return 1
   fi
   command -v dockerd >/dev/null || { echo "there is no dockerd" && return 1; }
+  # left by one that was killed; its number may be somebody else's by now
+  rm -f /var/run/docker.pid
   launch && return 0
   # where there can be no firewall there is no bridge, and no sandbox needs one
   if tail -n 5 "$LOG" | grep -qi iptables; then
