@@ -5,6 +5,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from app.sandbox.executors.docker.attach import attach
 from app.sandbox.executors.docker.engine import (
@@ -181,12 +182,16 @@ class DockerBackend:
         return read_image(name, image_id, archive)
 
     async def _start(self, place: _Place, room: Room) -> DockerLink:
-        engine = place.engine
+        engine, name = place.engine, f"uaol-{uuid4().hex}"
         try:
-            container = await engine.create(place.maker.container(room))
+            container = await engine.create(place.maker.container(room), name)
         except MissingError as error:
             self._place = None  # removed while we ran: the next launch looks again
             raise IsolationError("The sandbox image was removed.", BUILD_HINT) from error
+        except OSError:
+            # it may have been made, and only the answer was lost
+            self._lose(name)
+            raise
         try:
             attachment = await attach(engine.path, container)
             link = DockerLink(engine, container, attachment, self._lose)

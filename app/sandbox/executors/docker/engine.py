@@ -86,9 +86,9 @@ class Engine:
         """The id a name stands for now. Raises MissingError."""
         return await self._call(lambda api: str(api.inspect_image(name)["Id"]))
 
-    async def create(self, config: Mapping[str, Any]) -> str:
+    async def create(self, config: Mapping[str, Any], name: str | None = None) -> str:
         """Make a container and return its id. Raises IsolationError for a refused setting."""
-        made = await self._call(lambda api: api.create_container_from_config(dict(config)))
+        made = await self._call(lambda api: api.create_container_from_config(dict(config), name))
         for warning in made.get("Warnings") or ():
             logger.warning("docker: %s", warning)
         return str(made["Id"])
