@@ -70,6 +70,7 @@ OWN = [
     "registry.set_offer",
     "registry.deprecate",
     "registry.notices",
+    "registry.find_tools",
 ]
 WORDS = ["words.break", "words.free", "words.hang", "words.refuse", "words.say"]
 
