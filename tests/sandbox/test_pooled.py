@@ -36,8 +36,19 @@ def spec(code: str, **more: object) -> TaskSpec:
     return TaskSpec(f"pooled-{next(_ids)}", code, limits=LIMITS, **more)  # type: ignore[arg-type]
 
 
+@pytest.fixture(autouse=True)
+def strangers() -> set[int]:
+    """Processes of what other modules of tests have open; made before anything of the test's."""
+    return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def ours(strangers: set[int]) -> set[int]:
+    found = {process.pid for process in psutil.Process().children(recursive=True)}
+    return found - strangers
+
+
 @pytest.fixture
-def clock() -> ManualClock:
+def clock(strangers: set[int]) -> ManualClock:
     return ManualClock()
 
 
@@ -125,13 +136,13 @@ async def test_other_limits_get_a_sandbox_of_their_own(executor: PooledExecutor)
 
 
 async def test_a_worker_that_died_while_it_waited_is_passed_over(
-    executor: PooledExecutor,
+    executor: PooledExecutor, strangers: set[int]
 ) -> None:
-    waiting = psutil.Process().children(recursive=True)
+    waiting = ours(strangers)
     assert waiting
-    for process in waiting:
+    for pid in waiting:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
     result = await executor.run(spec("print('alive')"))
     assert (result.status, result.stdout) == ("ok", "alive\n")
     await executor.pool.settle()
@@ -139,22 +150,24 @@ async def test_a_worker_that_died_while_it_waited_is_passed_over(
     assert (result.stdout, result.is_warm) == ("again\n", True)
 
 
-async def test_old_workers_are_replaced(executor: PooledExecutor, clock: ManualClock) -> None:
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
+async def test_old_workers_are_replaced(
+    executor: PooledExecutor, clock: ManualClock, strangers: set[int]
+) -> None:
+    before = ours(strangers)
     clock.advance(PLAN.idle_s)
     await executor.pool.settle()
-    after = {process.pid for process in psutil.Process().children(recursive=True)}
-    assert not before & after
+    assert before
+    assert not before & ours(strangers)
     assert (await executor.run(spec("print(1)"))).is_warm
 
 
-async def test_at_its_end_nothing_runs(executor: PooledExecutor) -> None:
+async def test_at_its_end_nothing_runs(executor: PooledExecutor, strangers: set[int]) -> None:
     await executor.run(spec("x = 1", session_id="s", owner="alice"))
     endless = asyncio.create_task(executor.run(spec("while True: pass")))
     await executor.pool.settle()
     await executor.close()
     assert (await endless).status == "killed"
-    assert psutil.Process().children(recursive=True) == []
+    assert ours(strangers) == set()
 
 
 async def in_session(

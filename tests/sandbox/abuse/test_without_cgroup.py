@@ -23,7 +23,7 @@ LIMITED = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "find_groups", lambda: None)
