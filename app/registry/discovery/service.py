@@ -90,8 +90,8 @@ class Discovery:
         model = self._embedder.model
         found = await store.search(uow, _words(query), vector, model, names, limit)
         matches = [Match(name, round(score, 4)) for name, score in found]
-        asked = query.casefold()
-        return sorted(matches, key=lambda one: (one.name.casefold() not in asked, -one.score))
+        asked = query.lower()
+        return sorted(matches, key=lambda one: (one.name.lower() not in asked, -one.score))
 
 
 def _words(text: str) -> str:
