@@ -6,7 +6,6 @@ while the listening connection was lost is lost: once it is back, everybody is t
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from psycopg import AsyncConnection, Error
 
 _CHANNEL = "uaol_wake"
 _COALESCE_S = 0.005
+_CANCEL_S = 1.0
 _RETRY_S = 1.0
 _SWEEP = 256
 _log = logging.getLogger(__name__)
@@ -58,12 +58,12 @@ class Wakeups:
 
     async def close(self) -> None:
         """Stop both tasks and their connections."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._tasks = []
+        tasks, self._tasks = self._tasks, []
+        # Again and again: a client library may lose a cancel that comes with its own time-out.
+        while waiting := [task for task in tasks if not task.done()]:
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting, timeout=_CANCEL_S)
 
     def wake(self, topic: str, *, is_local: bool = False) -> None:
         """Wake the waiters of this process at once and those of others within about 5 ms.
