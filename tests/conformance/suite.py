@@ -25,10 +25,14 @@ class Report:
     finished: Finished
     checks: dict[str, list[dict[str, Any]]]
 
-    def failures(self) -> dict[str, list[str]]:
-        """Scenario: its checks that failed, each with the suite's own words."""
+    def failures(self, unmet: Collection[str] = ()) -> dict[str, list[str]]:
+        """Scenario: its checks that failed, but for `unmet` ones, each with the suite's words."""
         found = {
-            scenario: [_said(check) for check in checks if check["status"] in _BAD]
+            scenario: [
+                _said(check)
+                for check in checks
+                if check["status"] in _BAD and check["id"] not in unmet
+            ]
             for scenario, checks in self.checks.items()
         }
         return {scenario: said for scenario, said in found.items() if said}
@@ -58,10 +62,18 @@ def unscored(node: Node, revision: str, leg: str) -> list[str]:
 
 
 async def judge_server(
-    node: Node, url: str, revision: str, folder: Path, without: Collection[str] = ()
+    node: Node,
+    url: str,
+    revision: str,
+    folder: Path,
+    without: Collection[str] = (),
+    unmet: Collection[str] = (),
 ) -> Report:
-    """All scenarios of a revision against the server at `url`, which has none of `without`."""
-    return await _judge(node, ("server", "--url", url), revision, folder, without)
+    """All scenarios of a revision against the server at `url`.
+
+    It has none of the scenarios `without` and cannot meet the checks `unmet` of the others.
+    """
+    return await _judge(node, ("server", "--url", url), revision, folder, without, unmet)
 
 
 async def judge_client(node: Node, command: str, revision: str, folder: Path) -> Report:
@@ -76,6 +88,7 @@ async def _judge(
     revision: str,
     folder: Path,
     without: Collection[str] = (),
+    unmet: Collection[str] = (),
 ) -> Report:
     """Run them all, then each that failed once more by itself.
 
@@ -83,7 +96,9 @@ async def _judge(
     need longer. What fails by itself fails.
     """
     report = await _run(node, (*arguments, "--requirements", revision), folder)
-    failed = report.failures().keys() & set(scored(node, revision, arguments[0])) - set(without)
+    failed = report.failures(unmet).keys() & set(scored(node, revision, arguments[0])) - set(
+        without
+    )
     for scenario in sorted(failed)[:_AGAIN]:
         again = folder / f"again-{scenario.replace('/', '-')}"
         again.mkdir()
