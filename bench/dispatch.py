@@ -18,8 +18,9 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from bench.figures import tell
 from bench.jobs.closed import closed
-from bench.jobs.stage import Options, tell
+from bench.jobs.stage import Options
 from bench.jobs.waking import wake_up
 from bench.peers.redis_server import find_program
 from bench.redis_cluster import Cluster, redis_cluster

@@ -1,4 +1,4 @@
-"""A Redis Cluster on loopback: three masters, three replicas, a folder that goes away.
+"""A Redis Cluster on loopback: three masters, three replicas, a folder that goes away; or one server.
 
 Joined by commands of its own rather than by `redis-cli`, which waits for longer than it takes.
 """
@@ -67,10 +67,11 @@ class Node:
 
 @dataclass
 class Cluster:
-    """A running cluster."""
+    """A running cluster, or a single server that knows of none."""
 
     program: str
     folder: Path
+    is_single: bool = False
     nodes: list[Node] = field(default_factory=list)
 
     @property
@@ -100,11 +101,13 @@ class Cluster:
 
     def restart(self, node: Node) -> None:
         """Start a killed node again with what its disk still has."""
-        fresh = start_node(self.program, self.folder, node.port)
+        fresh = start_node(self.program, self.folder, node.port, is_single=self.is_single)
         self.nodes[self.nodes.index(node)] = fresh
 
     def wait_until_whole(self, replicas: int = MASTERS) -> None:
         """Wait until every slot is served and that many replicas are in step."""
+        if self.is_single:
+            return
         _wait(lambda: all(_is_ok(node) for node in self.alive()))
         _wait(lambda: sum(_is_in_step(node) for node in self.alive()) >= replicas)
 
@@ -120,20 +123,33 @@ class Cluster:
 @contextlib.contextmanager
 def redis_cluster(program: str) -> Iterator[Cluster]:
     """Three masters and three replicas, joined; `program` is the path of `redis-server`."""
+    with _servers(program, 2 * MASTERS, is_single=False) as cluster:
+        _join(cluster)
+        yield cluster
+
+
+@contextlib.contextmanager
+def single_redis(program: str) -> Iterator[Cluster]:
+    """One server, not in a cluster."""
+    with _servers(program, 1, is_single=True) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _servers(program: str, count: int, *, is_single: bool) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="uaol-redis-") as folder:
-        cluster = Cluster(program, Path(folder))
+        made = Cluster(program, Path(folder), is_single)
         try:
-            while len(cluster.nodes) < 2 * MASTERS:
+            while len(made.nodes) < count:
                 with contextlib.suppress(PortTakenError):
                     port = secrets.choice(_PORTS)
-                    cluster.nodes.append(start_node(program, cluster.folder, port))
-            _join(cluster)
-            yield cluster
+                    made.nodes.append(start_node(program, made.folder, port, is_single=is_single))
+            yield made
         finally:
-            cluster.stop()
+            made.stop()
 
 
-def start_node(program: str, folder: Path, port: int) -> Node:
+def start_node(program: str, folder: Path, port: int, *, is_single: bool = False) -> Node:
     """Start one server; it syncs its append-only file every second. Raises `PortTakenError`."""
     place = folder / str(port)
     place.mkdir(exist_ok=True)
@@ -146,7 +162,7 @@ def start_node(program: str, folder: Path, port: int) -> Node:
         "save": "''",
         "loglevel": "warning",
         "logfile": place / "log",
-        "cluster-enabled": "yes",
+        "cluster-enabled": "no" if is_single else "yes",
         "cluster-node-timeout": NODE_TIMEOUT_MS,
         "cluster-replica-validity-factor": 0,
         # The slots that still have a master are served while another is elected.

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from bench.figures import tell
 from bench.gateway.load import Order
-from bench.gateway.stage import Options, best, legacy, listing, load, modern, started, tell
+from bench.gateway.stage import Options, best, legacy, listing, load, modern, started
 
 _TOOL = "echo.echo"
 _FEW, _MANY = 10, 500

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.figures import tell
 from bench.gateway.load import encode
-from bench.gateway.stage import Options, modern, started, tell, wallet_request
+from bench.gateway.stage import Options, modern, started, wallet_request
 
 _USERS = 200
 _CALLS = 15

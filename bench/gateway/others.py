@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.figures import tell
 from bench.gateway.beside import rounds
-from bench.gateway.stage import Options, legacy, modern, started, tell
+from bench.gateway.stage import Options, legacy, modern, started
 
 ROOT = Path(__file__).resolve().parents[2]
 _LEAST_S = 5.0

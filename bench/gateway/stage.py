@@ -45,11 +45,6 @@ class Running:
         return f"http://127.0.0.1:{self.port}/mcp"
 
 
-def tell(text: str) -> None:
-    """Progress, on standard error."""
-    print(text, file=sys.stderr, flush=True)
-
-
 @contextlib.contextmanager
 def started(*command: str, python: str = sys.executable) -> Iterator[Running]:
     """`python -m` a module whose first line of output is its port, as JSON."""

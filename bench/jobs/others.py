@@ -5,7 +5,8 @@ from typing import Any
 
 import uvloop
 
-from bench.jobs.stage import Options, stage, tell
+from bench.figures import tell
+from bench.jobs.stage import Options, stage
 from bench.peers.runs import JOBS, run_peer
 from bench.raw import run as run_raw
 

@@ -20,9 +20,10 @@ from app.auth import Auth
 from app.billing import to_micro
 from app.kernel.clock import SystemClock
 from app.kernel.principal import SERVICE, Scope
+from bench.figures import tell
 from bench.jobs import books
 from bench.jobs.ended import Ended
-from bench.jobs.stage import DRAIN_S, Options, Stage, stage, tell
+from bench.jobs.stage import DRAIN_S, Options, Stage, stage
 from bench.peers.database import cpu_seconds, postmaster
 from bench.platform import parts
 

@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 import uvloop
 
+from bench.figures import tell
 from bench.jobs import books
 from bench.jobs.load import Closed, Window, pick_evenly
-from bench.jobs.stage import Options, Rig, stage, tell
+from bench.jobs.stage import Options, Rig, stage
 from bench.platform import PRICE
 
 _JOBS = """

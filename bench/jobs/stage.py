@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -152,8 +151,3 @@ def _worker(stack: contextlib.ExitStack, stage: Stage, number: int, handler: Any
     first = partial(watch, stage.folder, number)
     given = worker_process(stage.dsn, stage.home, first=first, handler=handler)
     return stack.enter_context(given).pid
-
-
-def tell(text: str) -> None:
-    """A line of progress."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from app.sandbox.executors.pooled import PooledExecutor
 from app.sandbox.executors.rooms import Options as Plan
 from app.sandbox.links import Backend
 from app.sandbox.pool import PoolPlan
+from bench.figures import tell
 
 SMALL = "print(1)"
 PANDAS = """\
@@ -45,11 +46,6 @@ class Options:
 
 class BenchError(Exception):
     """A run did not do what it was to do, so its time means nothing."""
-
-
-def tell(text: str) -> None:
-    """Progress, on standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def median_ms(spans: Sequence[float]) -> float:
