@@ -2,7 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
 
 from app.kernel.principal import Principal, Scope
 from app.surfaces.mcp.calls import Call
@@ -11,6 +14,17 @@ from app.surfaces.payloads import Payload, parse
 from app.surfaces.views import View
 
 ArgumentsT = TypeVar("ArgumentsT", bound=Payload)
+
+
+@cache
+def _taken(model: type[BaseModel]) -> dict[str, Any]:
+    """What a class accepts. Written once, not for each application: all of them take a while."""
+    return model.model_json_schema()
+
+
+@cache
+def _given(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(mode="serialization")
 
 
 @dataclass(frozen=True)
@@ -43,8 +57,8 @@ class OwnTool(Generic[ArgumentsT]):
         shown: dict[str, Any] = {
             "name": self.name,
             "description": self.description,
-            "inputSchema": self.arguments.model_json_schema(),
-            "outputSchema": self.answer.model_json_schema(mode="serialization"),
+            "inputSchema": _taken(self.arguments),
+            "outputSchema": _given(self.answer),
             "annotations": {"readOnlyHint": self.is_read_only, "openWorldHint": False},
         }
         return shown if self.page is None else shown | {"_meta": {"ui": {"resourceUri": self.page}}}
