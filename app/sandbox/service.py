@@ -1,9 +1,13 @@
-"""The facade: tests the walls before the first task and refuses where they do not stand."""
+"""The facade: tests the walls before the first task and refuses where they do not stand.
+
+A refusal is not for ever: what was away is tested again in the background until it stands.
+"""
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Protocol, runtime_checkable
 
 from app.kernel.errors import AppError, Code
@@ -11,6 +15,7 @@ from app.sandbox.policy import check_requirement_names, check_spec
 from app.sandbox.probes import self_test
 from app.sandbox.types import (
     Capabilities,
+    Ended,
     Event,
     Executor,
     IsolationError,
@@ -21,6 +26,9 @@ from app.sandbox.types import (
 )
 
 logger = logging.getLogger(__name__)
+
+# Before each new test of what did not stand; the last one from then on.
+_PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Closing(Protocol):
@@ -44,6 +52,8 @@ class Warming(Protocol):
 class _Chosen:
     executor: Executor
     capabilities: Capabilities
+    # Told, so that nobody takes one level for another.
+    passed_over: str
 
 
 class Sandbox:
@@ -62,32 +72,21 @@ class Sandbox:
         self._limits = limits or Limits()
         self._chosen: _Chosen | None = None
         self._status = SandboxStatus(False, reason="The sandbox has not been started.")
+        self._again: asyncio.Task[None] | None = None
 
     async def start(self) -> SandboxStatus:
         """Test the executors in order, keep the first that stands, and say how it went.
 
-        The chosen one then makes workers that wait, in the background.
+        The chosen one then makes workers that wait, in the background. Where none stands, all
+        are tested again from time to time; one that was chosen is never replaced.
         """
-        verdicts: list[SandboxStatus] = []
-        for executor in self._executors:
-            verdict = await self._examine(executor)
-            if verdict.available:
-                # What was passed over is told, so that nobody takes one level for another.
-                told = " ".join(f"{one.executor}: {one.reason}" for one in verdicts)
-                self._status = replace(verdict, reason=told)
-                ready = {"executor": executor.name, "level": verdict.level, "passed_over": told}
-                logger.info("sandbox ready", extra=ready)
-                if isinstance(executor, Warming):
-                    await executor.warm()
-                return self._status
-            await executor.close()
-            verdicts.append(verdict)
-        self._status = _refusal(verdicts)
-        logger.warning("sandbox unavailable: %s", self._status.reason)
-        return self._status
+        status = await self._choose()
+        if not status.available:
+            self._test_again()
+        return status
 
     def status(self) -> SandboxStatus:
-        """The verdict of the last self-test."""
+        """The verdict of the last self-test; a chosen executor that refuses has another one."""
         return self._status
 
     def capabilities(self) -> Capabilities:
@@ -109,17 +108,23 @@ class Sandbox:
         """
         executor = self._checked(spec)
         try:
-            return await executor.run(spec)
+            result = await executor.run(spec)
         except IsolationError as error:
+            self._test_again()
             raise _unavailable(error.reason, error.hint) from error
+        self._compare(result)
+        return result
 
     async def stream(self, spec: TaskSpec) -> AsyncGenerator[Event, None]:
         """As `run`, told as it happens; `Ended` comes last. Leaving it early kills the task."""
         events = self._checked(spec).stream(spec)
         try:
             async for event in events:
+                if isinstance(event, Ended):
+                    self._compare(event.result)
                 yield event
         except IsolationError as error:
+            self._test_again()
             raise _unavailable(error.reason, error.hint) from error
         finally:
             # An executor's stream is a generator; the protocol promises no more than iteration.
@@ -133,21 +138,55 @@ class Sandbox:
 
     async def close(self) -> None:
         """Kill what still runs."""
+        if self._again is not None:
+            self._again.cancel()
+            await asyncio.wait([self._again])
         self._chosen = None
         self._status = SandboxStatus(False, reason="The sandbox has been closed.")
         await asyncio.gather(*(executor.close() for executor in self._executors))
         await asyncio.gather(*(one.close() for one in self._belongings))
 
-    async def _examine(self, executor: Executor) -> SandboxStatus:
-        try:
-            capabilities = await executor.capabilities()
-            verdict = await self_test(executor)
-        except IsolationError as error:
-            return SandboxStatus(False, executor.name, error.reason, error.hint)
-        if verdict.available:
-            self._chosen = _Chosen(executor, capabilities)
-            return replace(verdict, level=capabilities.level)
-        return verdict
+    async def _choose(self) -> SandboxStatus:
+        """The verdict on the chosen executor, else on the first of all that stands."""
+        before = self._chosen
+        refused: list[SandboxStatus] = []
+        for executor in self._executors if before is None else (before.executor,):
+            verdict, capabilities = await _examine(executor)
+            if capabilities is not None:
+                told = " ".join(f"{one.executor}: {one.reason}" for one in refused)
+                told = told if before is None else before.passed_over
+                self._chosen = _Chosen(executor, capabilities, told)
+                self._status = replace(verdict, reason=told)
+                ready = {"executor": executor.name, "level": verdict.level, "passed_over": told}
+                logger.info("sandbox ready", extra=ready)
+                if isinstance(executor, Warming):
+                    await executor.warm()
+                return self._status
+            if before is None:
+                await executor.close()
+            refused.append(verdict)
+        self._status = _refusal(refused)
+        logger.warning("sandbox unavailable: %s", self._status.reason)
+        return self._status
+
+    def _compare(self, result: TaskResult) -> None:
+        """A sandboxd may come back with other walls: who asks is told the present level."""
+        if result.level and result.level != self._status.level:
+            self._test_again()
+
+    def _test_again(self) -> None:
+        """Test in the background until the verdict is good, if nobody is at it."""
+        if self._again is None or self._again.done():
+            self._again = asyncio.create_task(self._until_ready(), name="sandbox-again")
+
+    async def _until_ready(self) -> None:
+        for pause_s in chain(_PAUSES_S, repeat(_PAUSES_S[-1])):
+            await asyncio.sleep(pause_s)
+            try:
+                if (await self._choose()).available:
+                    return
+            except Exception:  # whatever it is, the next test may find it gone
+                logger.exception("the sandbox cannot be tested")
 
     def _checked(self, spec: TaskSpec) -> Executor:
         executor = self._ready().executor
@@ -159,6 +198,18 @@ class Sandbox:
         if self._chosen is None:
             raise _unavailable(self._status.reason, self._status.hint)
         return self._chosen
+
+
+async def _examine(executor: Executor) -> tuple[SandboxStatus, Capabilities | None]:
+    """The verdict, and what a sandbox that stands can do."""
+    try:
+        capabilities = await executor.capabilities()
+        verdict = await self_test(executor)
+    except IsolationError as error:
+        return SandboxStatus(False, executor.name, error.reason, error.hint), None
+    if verdict.available:
+        return replace(verdict, level=capabilities.level), capabilities
+    return verdict, None
 
 
 def _refusal(verdicts: Sequence[SandboxStatus]) -> SandboxStatus:

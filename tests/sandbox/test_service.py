@@ -1,5 +1,6 @@
 """The facade refuses rather than run anything on weaker walls."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from app.sandbox import (
 )
 from app.sandbox.executors.bubblewrap import BubblewrapBackend
 from app.sandbox.executors.diagnosis import explain
+from tests.sandbox.rooms import until
 
 pytestmark = pytest.mark.anyio
 
@@ -35,17 +37,18 @@ class Scripted:
         self.ran: list[str] = []
         self.is_closed = False
         self.is_warm = False
+        self.level = f"{name}-walls"
 
     async def capabilities(self) -> Capabilities:
         if self.refusal is not None:
             raise self.refusal
-        return Capabilities(self.name, (), (), "3.11.7", {}, f"{self.name}-walls")
+        return Capabilities(self.name, (), (), "3.11.7", {}, self.level)
 
     async def run(self, spec: TaskSpec) -> TaskResult:
         if self.refusal is not None:
             raise self.refusal
         self.ran.append(spec.task_id)
-        return TaskResult("ok", 0, self.stdout, executor=self.name)
+        return TaskResult("ok", 0, self.stdout, executor=self.name, level=self.level)
 
     async def stream(self, spec: TaskSpec) -> AsyncIterator[Event]:
         yield Ended(await self.run(spec))
@@ -117,6 +120,71 @@ async def test_an_executor_that_breaks_later_is_not_replaced() -> None:
     with pytest.raises(AppError):
         await anext(sandbox.stream(TaskSpec("t", "pass")))
     assert second.ran == []
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.sandbox.service._PAUSES_S", (0.0,))
+
+
+AWAY = IsolationError("It is away.", "Start it.")
+
+
+async def test_what_was_away_at_the_start_is_found_later(soon: None) -> None:
+    first, second = Scripted("first", PASSING, AWAY), Scripted("second", PASSING, AWAY)
+    sandbox = Sandbox([first, second])
+    assert not (await sandbox.start()).available
+    with pytest.raises(AppError) as caught:
+        await sandbox.run(TaskSpec("t", "pass"))
+    assert (caught.value.code, caught.value.hint) == (Code.SANDBOX_UNAVAILABLE, "Start it.")
+    second.refusal = None
+    await until(lambda: sandbox.status().available)
+    assert (sandbox.status().executor, second.is_warm) == ("second", True)
+    assert sandbox.status().reason == "first: It is away."
+    assert (await sandbox.run(TaskSpec("t", "pass"))).executor == "second"
+    await sandbox.close()
+
+
+async def test_what_goes_away_later_is_told_and_found_again(soon: None) -> None:
+    first, second = Scripted("first", PASSING), Scripted("second", PASSING)
+    sandbox = Sandbox([first, second])
+    await sandbox.start()
+    first.refusal = AWAY
+    with pytest.raises(AppError):
+        await sandbox.run(TaskSpec("t", "pass"))
+    await until(lambda: not sandbox.status().available)
+    assert sandbox.status().hint == "Start it."
+    assert not first.is_closed
+    first.refusal = None
+    await until(lambda: sandbox.status().available)
+    assert (sandbox.status().executor, second.ran) == ("first", [])
+    await sandbox.close()
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_other_walls_than_before_are_told(soon: None, *, is_streamed: bool) -> None:
+    executor = Scripted("daemon", PASSING)
+    sandbox = Sandbox([Scripted("other", PASSING, AWAY), executor])
+    await sandbox.start()
+    executor.level = "weaker"
+    if is_streamed:
+        assert [event async for event in sandbox.stream(TaskSpec("t", "pass"))]
+    else:
+        await sandbox.run(TaskSpec("t", "pass"))
+    await until(lambda: sandbox.status().level == "weaker")
+    assert sandbox.capabilities().level == "weaker"
+    assert sandbox.status().reason == "other: It is away."
+    await sandbox.close()
+
+
+async def test_a_closed_sandbox_is_not_tested_again(soon: None) -> None:
+    executor = Scripted("one", PASSING, AWAY)
+    sandbox = Sandbox([executor])
+    await sandbox.start()
+    await sandbox.close()
+    executor.refusal = None
+    assert not any(task.get_name() == "sandbox-again" for task in asyncio.all_tasks())
+    assert not sandbox.status().available
 
 
 async def test_a_stream_ends_with_its_result() -> None:

@@ -244,6 +244,24 @@ async def test_a_daemon_that_starts_beside_the_server_is_waited_for(
         assert (await asking).executor == "bubblewrap"
 
 
+async def test_a_daemon_that_comes_after_the_server_is_found(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sandbox.executors.remote.executor._FIRST_CONNECT_S", 0.0)
+    sandbox = Sandbox([RemoteExecutor(parse_address(f"unix:{tmp_path}/d.sock"))])
+    status = await sandbox.start()
+    assert (status.available, "uaol sandboxd" in status.hint) == (False, True)
+    with pytest.raises(AppError) as caught:
+        await sandbox.run(TaskSpec("t", "1 + 1", limits=SMALL))
+    assert (caught.value.code, caught.value.hint) == (Code.SANDBOX_UNAVAILABLE, status.hint)
+    with contextlib.ExitStack() as stack:
+        await asyncio.to_thread(stack.enter_context, start())
+        await until(lambda: sandbox.status().available)
+        assert sandbox.status().level == "namespaces"
+        assert (await sandbox.run(TaskSpec("t", "1 + 1", limits=SMALL))).value == "2"
+        await sandbox.close()
+
+
 async def test_a_socket_that_was_left_behind_is_taken_over(start: Start) -> None:
     with start() as first:
         first.end(signal.SIGKILL)

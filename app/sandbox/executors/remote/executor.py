@@ -160,7 +160,8 @@ class RemoteExecutor:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return IsolationError(
             f"sandboxd at {self._address} does not answer: {reason}.",
-            "Start it with `uaol sandboxd`, or see its log; UAOL_SANDBOX_DAEMON is its address.",
+            "Start it with `uaol sandboxd`, or see its log; it is then found again by itself. "
+            "UAOL_SANDBOX_DAEMON is its address.",
         )
 
 
