@@ -182,7 +182,7 @@ class Child:
 
     def show(self, name: bytes) -> None:
         """Send a picture that lies in the output folder, if it is a file and there is room."""
-        if not 0 < len(name) <= NAME_BYTES or b"/" in name or b"\0" in name or not self.pictures:
+        if not (is_plain(name) and self.pictures):
             return
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -281,6 +281,16 @@ def become(out: int, err: int, channel: int, cells: int) -> None:
     os.closerange(ERR + 1, 1 << 20)
     _signal.signal(SIGINT, _signal.default_int_handler)
     prctl(SET_DUMPABLE, 1)
+
+
+def is_plain(name: bytes) -> bool:
+    """Whether the host takes it for a picture's name; the collector tells of files of others."""
+    if not 0 < len(name) <= NAME_BYTES or b"/" in name or b"\\" in name:
+        return False
+    try:
+        return name.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def read_padded(fd: int, size: int) -> bytes:

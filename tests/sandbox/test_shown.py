@@ -43,10 +43,19 @@ async def test_figures_come_back_as_pictures_and_as_files(run: Run) -> None:
 async def test_a_plotly_figure_comes_back_with_a_preview(run: Run) -> None:
     code = "import plotly.graph_objects as go\ngo.Figure(go.Bar(x=['a', 'b'], y=[1, 2])).show()"
     result = await run(code)
-    if "No module named 'plotly'" in result.stderr:
-        pytest.skip("the image has no plotly")
     assert result.plots == ("figure-1.preview.png",), result.stderr
     assert {file.name for file in result.files} == {"figure-1.json", "figure-1.preview.png"}
+
+
+@pytest.mark.parametrize("name", [b"a\nb.png", b"a\\b.png", b"\xff.png", "a\u202eb.png".encode()])
+async def test_a_picture_of_a_bad_name_is_the_tasks_doing(run: Run, name: bytes) -> None:
+    code = (
+        f"import os\nname = {name!r}\nopen(b'/task/output/' + name, 'w').close()\n"
+        "os.write(3, b'p' + len(name).to_bytes(4, 'big') + name)\n"
+    )
+    result = await run(code)
+    assert (result.status, result.plots, result.files) == ("ok", (), ()), result.stderr
+    assert len(result.dropped) == 1
 
 
 async def test_a_figure_is_streamed_when_it_is_shown(sandbox: Sandbox) -> None:
