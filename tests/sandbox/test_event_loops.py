@@ -14,7 +14,6 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 async def test_the_self_test_passes_on_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("uvloop")
     monkeypatch.setenv("UAOL_CANARY", "canary")
     sandbox = Sandbox(make_executors())
     status = await sandbox.start()

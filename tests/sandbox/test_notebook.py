@@ -378,7 +378,6 @@ fig.update_layout(title="All <b>traces</b>", xaxis_title="time")
 
 
 def test_plotly_figures_are_kept_as_json_with_a_preview(cells: Any) -> None:
-    pytest.importorskip("plotly")
     seen = cells(PLOTLY + "fig.show()", "fig", "import plotly.io\nplotly.io.show(fig)")
     names = ["figure-1.preview.png", "figure-2.preview.png", "figure-3.preview.png"]
     assert seen.stderr == ""
