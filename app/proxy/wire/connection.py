@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._head: asyncio.Future[Response] | None = None
-        self._head_bytes = 0
+        self._around = 0
         self._has_head = self._is_whole = False
         self._parts: list[bytes] = []
         self._waiting: asyncio.Future[None] | None = None
@@ -75,7 +75,8 @@ class Connection(asyncio.Protocol):
     @property
     def is_reusable(self) -> bool:
         """Whether another request can be sent."""
-        is_free = self._is_whole or not self._is_busy
+        # What nobody read has paused it, and would keep the next response from coming.
+        is_free = (self._is_whole or not self._is_busy) and not self.is_paused
         return is_free and self._fault is None and self.is_open
 
     @property
@@ -127,14 +128,14 @@ class Connection(asyncio.Protocol):
         if not self._is_busy or self._is_whole:
             self._fail(BrokenOffError("the server speaks unasked"))
             return
-        if not self._has_head:
-            self._head_bytes += len(data)
+        self._around += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as error:
             self._fail(BrokenOffError(f"what came is no HTTP response ({type(error).__name__})"))
             return
-        if not self._has_head and self._head_bytes > _LARGEST_HEAD:
+        if self._around > _LARGEST_HEAD:
+            # Those after the body, too, and what is written between its chunks.
             self._fail(BrokenOffError("its headers are too large"))
         if self.buffered > _HIGH_WATER and not self.is_paused and self._transport is not None:
             self.is_paused = True
@@ -151,11 +152,13 @@ class Connection(asyncio.Protocol):
             self._fault = BrokenOffError("the connection was closed")
             self._wake()
             return
-        kind = CutError if self._head_bytes == 0 else BrokenOffError
+        kind = BrokenOffError if self._has_head or self._around else CutError
         self._fail(kind(str(error) if error else "the connection was closed"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools."""
+        """See httptools; what stands after a body is none of the response's headers."""
+        if self._has_head:
+            return
         self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1").strip())
 
     def on_headers_complete(self) -> None:
@@ -172,6 +175,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """See httptools."""
         self._parts.append(body)
+        self._around = 0
         self.buffered += len(body)
         self._wake()
 
@@ -187,7 +191,9 @@ class Connection(asyncio.Protocol):
             self._headers = {}
             return
         self._is_whole = True
-        if not self._parser.should_keep_alive():
+        # A server that has not waited for the request might take its rest for another one.
+        is_sent = self._transport is not None and not self._transport.get_write_buffer_size()
+        if not is_sent or not self._parser.should_keep_alive():
             self._fault = BrokenOffError("the connection was closed")
         self._wake()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.kernel.errors import AppError, Code
-from app.proxy.wire import Answer, HttpWire
+from app.proxy.wire import Answer, HttpWire, Target
 from tests.proxy.wire.conftest import Call, Refused
 from tests.proxy.wire.played import Answering, Seen, modern, playing, respond, result, result_of
 
@@ -207,3 +207,75 @@ async def test_a_server_that_answers_before_it_has_read_all_is_heard(refused: Re
         params = b'{"name":"echo","x":"%b"}' % (b"y" * 5_000_000)
         error: AppError = await refused(server.target(era="modern"), params=params)
         assert "HTTP 413" in error.message
+
+
+async def test_a_connection_is_not_used_again_before_the_request_has_left(
+    refused: Refused, wire: HttpWire
+) -> None:
+    """What is left of it could be taken for a request of whoever comes next."""
+    may_read = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        respond(writer, b"too much", status="413 Too Large", kind="text/plain")
+        await may_read.wait()
+        writer.close()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=2**10)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+    target = Target("far", url, era="modern", allow_private=True)
+    try:
+        error = await refused(target, params=b'{"name":"echo","x":"%b"}' % (b"y" * 20_000_000))
+        assert "HTTP 413" in error.message
+        assert not wire.pool.connections.open
+    finally:
+        may_read.set()
+        server.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"2\r\n{}\r\n"])
+async def test_trailers_have_a_limit(wire: HttpWire, body: bytes) -> None:
+    async def endless(_request: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n")
+        while not writer.is_closing():
+            writer.write(b"X-More: " + b"y" * 1000 + b"\r\n")
+            await writer.drain()
+
+    async with playing(endless) as server:
+        target = server.target()
+
+        async def read() -> None:
+            async with wire.pool.send(target, "GET", {}) as response:
+                while await response.chunk():
+                    pass
+
+        with pytest.raises(AppError, match="headers are too large"):
+            await read()
+        assert not wire.pool.connections.open
+
+
+async def test_what_stands_after_a_body_is_no_header(wire: HttpWire) -> None:
+    async def answering(_request: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nMcp-Session-Id: s\r\n\r\n")
+
+    async with playing(answering) as server, wire.pool.send(server.target(), "GET", {}) as response:
+        assert await response.chunk() == b""
+        assert "mcp-session-id" not in response.headers
+
+
+async def test_a_connection_whose_answer_was_left_unread_does_not_hold_up_the_next(
+    wire: HttpWire,
+) -> None:
+    async def answering(_request: Seen, writer: asyncio.StreamWriter) -> None:
+        # Only its last byte passes what is kept before reading pauses.
+        respond(writer, b"x" * (256 * 2**10 + 1))
+
+    async with playing(answering) as server:
+        target = server.target()
+        async with wire.pool.send(target, "GET", {}):
+            (connection,) = wire.pool.connections.open
+            while not connection.is_paused:
+                await asyncio.sleep(0)
+        async with wire.pool.send(target, "GET", {}) as response:
+            assert await response.chunk()
+        assert server.connections == 2
