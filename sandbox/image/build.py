@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox.image.load import add_tools, has_image, import_base
+from sandbox.image.old import remove_old
 from sandbox.image.recipe import base_key, base_name, image_name
 from sandbox.image.root import Progress, make_root
 
@@ -35,6 +36,7 @@ def build_image(cache: Path, mirror: str = "", progress: Progress = lambda _: No
             import_base(root)
         if not has_image(name):
             add_tools()
+            remove_old()
     return name
 
 

@@ -14,6 +14,7 @@ from sandbox.image.recipe import (
     IMAGE_LABEL,
     INTERPRETER,
     PREPARE,
+    base_key,
     base_name,
     image_key,
     image_name,
@@ -26,7 +27,7 @@ _EPOCH = 315_532_800  # 1980, the earliest that every archive format can hold
 
 def has_image(name: str) -> bool:
     """Whether the engine has it. Raises BuildError if there is no engine."""
-    return bool(_docker(["image", "ls", "--quiet", "--no-trunc", name]).strip())
+    return bool(docker(["image", "ls", "--quiet", "--no-trunc", name]).strip())
 
 
 def import_base(root: Path) -> None:
@@ -37,7 +38,8 @@ def import_base(root: Path) -> None:
     ]  # fmt: skip
     with subprocess.Popen(archive, stdout=subprocess.PIPE) as tar:
         assert tar.stdout is not None
-        _docker(["import", "-", base_name()], tar.stdout)
+        label = f'LABEL {IMAGE_LABEL}="{base_key()}"'
+        docker(["import", "--change", label, "-", base_name()], tar.stdout)
     if tar.returncode:
         raise BuildError("tar could not read the root folder.")
 
@@ -51,12 +53,12 @@ def add_tools() -> None:
                 _add(tar, f"tools/{path.name}", path.read_bytes())
         context.seek(0)
         options = ["--quiet", "--force-rm", "--network=none", "--tag", image_name()]
-        _docker(["build", *options, "-"], context)
+        docker(["build", *options, "-"], context)
 
 
 def _recipe() -> str:
     base = base_name()
-    layer = _docker(["image", "inspect", "--format", "{{index .RootFS.Layers 0}}", base]).strip()
+    layer = docker(["image", "inspect", "--format", "{{index .RootFS.Layers 0}}", base]).strip()
     return (
         f"FROM {base}\n"
         "COPY tools /opt/uaol\n"
@@ -71,7 +73,8 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def _docker(arguments: list[str], source: IO[bytes] | int = subprocess.DEVNULL) -> str:
+def docker(arguments: list[str], source: IO[bytes] | int = subprocess.DEVNULL) -> str:
+    """What the `docker` program says. Raises BuildError with its complaint."""
     program = shutil.which("docker")
     if program is None:
         raise BuildError("The `docker` program is missing: `apt-get install docker.io`.")

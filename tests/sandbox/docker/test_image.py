@@ -1,8 +1,11 @@
 """The image: what is in it, what was taken away, and that the same inputs are no work twice."""
 
+import io
 import json
+import secrets
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from sandbox.image import base_name, image_key, image_name, recipe, tools_key
 from sandbox.image.build import build_image
 from sandbox.image.load import has_image
+from sandbox.image.old import remove_old
 from sandbox.image.recipe import CONTENT_LABEL, IMAGE_LABEL, REQUIREMENTS
 from sandbox.image.root import BuildError, make_root
 from tests.sandbox.docker.engine import docker
@@ -88,6 +92,48 @@ for module in (encodings, json, numpy, pandas):
 print(open("/opt/uaol/runner.pyc", "rb").read(8)[4:].hex())
 """
     assert inside(code).split() == ["01000000"] * 5
+
+
+@pytest.fixture
+def repository(engine: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Names that no other build has, and what bears them removed at the end."""
+    name = f"uaol-test-{secrets.token_hex(4)}"
+    monkeypatch.setattr(recipe, "_NAME", name)
+    yield name
+    for one in (name, f"{name}-base"):
+        if found := docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", one).split():
+            docker("image", "rm", "--force", *found)
+
+
+def imported(name: str, label: str = "", content: str = "") -> None:
+    """An image of one file, made by import, as bases are."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo(content or "file"))
+    change = ["--change", f"LABEL {IMAGE_LABEL}={label}"] if label else []
+    subprocess.run(
+        ["docker", "import", *change, "-", name],
+        input=archive.getvalue(), check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_old_images_of_ours_go_where_nobody_uses_them(repository: str) -> None:
+    for number in range(6):
+        imported(f"{repository}:{number}", str(number), content=f"base {number}")
+        imported(f"{repository}-base:b{number}", f"b{number}", content=f"base {number}")
+    imported(f"{repository}:mine")
+    docker("tag", f"{repository}:0", f"{repository}:another-name")
+    imported(image_name(), image_key(), content="base now")
+    imported(base_name(), recipe.base_key(), content="base now")
+    user = docker("create", f"{repository}:1", "none")
+    try:
+        remove_old()
+    finally:
+        docker("rm", user)
+    left = set(docker("image", "ls", "--format={{.Tag}}", repository).split())
+    assert left == {image_key(), "5", "4", "3", "1", "mine", "another-name"}
+    bases = set(docker("image", "ls", "--format={{.Tag}}", f"{repository}-base").split())
+    assert bases == {recipe.base_key(), "b5", "b4", "b3", "b1"}
 
 
 @pytest.fixture
