@@ -1,4 +1,4 @@
-"""A Redis Cluster on loopback: three masters, three replicas, a folder that goes away; or one server.
+"""A Redis Cluster on loopback: three masters, three replicas; or a single server.
 
 Joined by commands of its own rather than by `redis-cli`, which waits for longer than it takes.
 """

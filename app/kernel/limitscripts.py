@@ -1,10 +1,10 @@
-"""What a Redis Cluster does for shared limits, atomically and by its own clock.
+"""What Redis does for shared limits, atomically and by its own clock.
 
 A bucket is one number, the theoretical arrival time of `app.kernel.ratelimit` in microseconds of
 the node's clock. Its key goes when the bucket is full again, so memory holds only what is in use.
 """
 
-from app.kernel.rediscluster import Script
+from app.kernel.redisclient import Script
 
 TAKE = Script(
     """

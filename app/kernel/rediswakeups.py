@@ -1,8 +1,9 @@
 """Wake-ups between processes over Redis, which takes them off the database.
 
-Any node of a cluster passes what is published on to all others. What cannot be published goes over
-NOTIFY, and everybody listens there too: while Redis is away, wake-ups are as without it. A
-connection that was lost and is back may have missed some, so everybody is told to look again.
+Any node of a cluster passes what is published on to all others; a single server has none. What
+cannot be published goes over NOTIFY, and everybody listens there too: while Redis is away, wake-ups
+are as without it. A connection that was lost and is back may have missed some, so everybody is told
+to look again.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from redis.backoff import NoBackoff
 
 from app.kernel.ids import new_id
 from app.kernel.metrics import Metrics
-from app.kernel.rediscluster import ClusterError, addresses
+from app.kernel.redisclient import RedisAwayError, addresses, is_cluster
 from app.kernel.wakeups import Wakeups
 
 _COALESCE_S = 0.002
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class RedisWakeups(Wakeups):
-    """As `Wakeups`; `url` as in `app.kernel.rediscluster.addresses`."""
+    """As `Wakeups`; `url` as in `app.kernel.redisclient.addresses`."""
 
     def __init__(self, dsn: str | None, url: str, *, prefix: str, metrics: Metrics) -> None:
         """Raises `invalid_input` for a `url` that names no address."""
@@ -72,6 +73,8 @@ class RedisWakeups(Wakeups):
         while True:
             client = self._client()
             try:
+                # Servers that do not know each other would pass nothing on.
+                await is_cluster(client, len(self._hosts))
                 await step(client)
             except Exception as error:  # noqa: BLE001 - nobody watches this task, it must not end
                 self._note(part, f"{type(error).__name__}: {error}")
@@ -104,7 +107,7 @@ class RedisWakeups(Wakeups):
                     is_quiet = False
                     self._read(message)
                 elif is_quiet:
-                    raise ClusterError("no answer in time")
+                    raise RedisAwayError("no answer in time")
                 else:
                     is_quiet = True
                     await pubsub.ping()

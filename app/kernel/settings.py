@@ -126,10 +126,10 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(
         None,
-        description="A Redis Cluster that tells workers what to claim, keeps rate limits over all"
-        " processes and carries their wake-ups: `redis[s]://` addresses of some of its nodes, with"
-        " commas between. Without it workers ask PostgreSQL, which also carries wake-ups, and"
-        " limits hold per process.",
+        description="A Redis that tells workers what to claim, keeps rate limits over all processes"
+        " and carries their wake-ups: `redis[s]://host:port`, or such addresses of some nodes of a"
+        " Redis Cluster, with commas between. Without it workers ask PostgreSQL, which also carries"
+        " wake-ups, and limits hold per process.",
     )
     redis_prefix: str = Field(
         "uaol", description="First part of the names used there; one for each database."
@@ -268,6 +268,9 @@ class Settings(BaseSettings):
         "uaol", description="Name of the key: in Vault's transit engine, or the alias in AWS KMS."
     )
     vault_address: str | None = Field(None, description="URL of HashiCorp Vault.")
+    vault_token: SecretStr | None = Field(None, description="Token for HashiCorp Vault.")
+    vault_region: str | None = Field(None, description="Region of AWS KMS, if not boto3's own.")
+
     embedding_url: str | None = Field(
         None,
         description="Base URL of a service with OpenAI's embeddings API; else WordLlama is used.",
@@ -276,8 +279,6 @@ class Settings(BaseSettings):
         "text-embedding-3-small", description="The model asked of that service."
     )
     embedding_key: SecretStr | None = Field(None, description="Bearer key for that service.")
-    vault_token: SecretStr | None = Field(None, description="Token for HashiCorp Vault.")
-    vault_region: str | None = Field(None, description="Region of AWS KMS, if not boto3's own.")
 
     demo_credits: int = Field(100, description="Credits granted to the local demo user.")
     log_level: str = Field("INFO", description="Level of the JSON log on standard error.")

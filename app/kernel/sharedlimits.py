@@ -1,4 +1,4 @@
-"""Rate limits that hold over all processes: token buckets in a Redis Cluster.
+"""Rate limits that hold over all processes: token buckets in Redis.
 
 How exact they are. Each token is taken from the shared bucket before it is spent, in one atomic
 script by the node's clock, so the rate is never passed in the long run. A key that is used often
@@ -11,7 +11,7 @@ for a key share one round trip.
 While Redis is away nobody is shut out and nothing is unlimited: each process keeps to its part,
 the limit divided by the number of processes (the last one that was counted, at least the
 setting's; at least one call a minute). The parts are charged all along, so nobody gets another
-burst at the switch. It is told by the state, the metric and one line of the log. A cluster that
+burst at the switch. It is told by the state, the metric and one line of the log. A Redis that
 loses its memory or fails over starts with what it still knows: at most one burst more.
 """
 
@@ -27,7 +27,7 @@ from app.kernel.ids import new_id
 from app.kernel.limitscripts import ANNOUNCE, PROBE, TAKE
 from app.kernel.metrics import Metrics
 from app.kernel.ratelimit import Limiter, LimitsState, checked, limited
-from app.kernel.rediscluster import Cluster, ClusterError
+from app.kernel.redisclient import RedisAwayError, RedisClient
 
 LEASE_S = 0.2
 LEASE_MOST = 64
@@ -85,7 +85,7 @@ class SharedLimiter(Limiter):
 
     def __init__(
         self,
-        cluster: Cluster,
+        redis: RedisClient,
         clock: Clock,
         metrics: Metrics,
         *,
@@ -95,7 +95,7 @@ class SharedLimiter(Limiter):
     ) -> None:
         """`replicas` is the least number of processes to assume while Redis is away."""
         super().__init__(clock, max_keys=max_keys)
-        self._cluster = cluster
+        self._redis = redis
         self._metrics = metrics
         self._prefix = prefix
         self._replicas = self._least = max(1, replicas)
@@ -138,8 +138,8 @@ class SharedLimiter(Limiter):
                 await self._keeper
         asking = [lease.asking for lease in self._leases.values() if lease.asking is not None]
         await asyncio.gather(*asking, return_exceptions=True)
-        with contextlib.suppress(ClusterError):
-            await self._cluster.close()
+        with contextlib.suppress(RedisAwayError):
+            await self._redis.close()
 
     def bucket(self, key: str) -> str:
         """The name of a key's bucket; the braces choose its slot."""
@@ -170,8 +170,8 @@ class SharedLimiter(Limiter):
         want = lease.wanted(self._clock.monotonic())
         try:
             interval_us = _MINUTE_US / rate.per_minute
-            given, wait_us = await self._cluster.run(TAKE, name, interval_us, rate.burst, want)
-        except ClusterError as error:
+            given, wait_us = await self._redis.run(TAKE, name, interval_us, rate.burst, want)
+        except RedisAwayError as error:
             if len(self._failed) < _PROBES:
                 self._failed[name] = None
             self._note(str(error))
@@ -189,12 +189,12 @@ class SharedLimiter(Limiter):
         """Count the processes; while Redis is away, look whether it is back."""
         while True:
             try:
-                count = await self._cluster.run(
+                count = await self._redis.run(
                     ANNOUNCE, self.bucket("replicas"), self._name, _GONE_MS
                 )
                 for name in tuple(self._failed):
-                    await self._cluster.run(PROBE, name)
-            except ClusterError as error:
+                    await self._redis.run(PROBE, name)
+            except RedisAwayError as error:
                 self._note(str(error))
             else:
                 self._replicas = max(self._least, int(count))

@@ -1,4 +1,4 @@
-"""What processes tell each other: over a Redis Cluster, where there is one."""
+"""What processes tell each other: over Redis, where there is one."""
 
 from app.kernel.clock import SystemClock
 from app.kernel.metrics import Metrics
@@ -19,13 +19,13 @@ def make_wakeups(settings: Settings, address: HubAddress, metrics: Metrics) -> W
 
 
 def make_limiter(settings: Settings, clock: SystemClock, metrics: Metrics) -> Limiter:
-    """Limits of this process, or over all that share a Redis Cluster."""
+    """Limits of this process, or over all that share a Redis."""
     if settings.redis_url is None:
         return Limiter(clock)
-    # Only who uses the cluster pays for the import of its client.
-    from app.kernel.rediscluster import Cluster
+    # Only who uses Redis pays for the import of its client.
+    from app.kernel.redisclient import RedisClient
     from app.kernel.sharedlimits import SharedLimiter
 
-    cluster = Cluster(settings.redis_url.get_secret_value())
+    redis = RedisClient(settings.redis_url.get_secret_value())
     prefix, replicas = settings.redis_prefix, settings.redis_replicas
-    return SharedLimiter(cluster, clock, metrics, prefix=prefix, replicas=replicas)
+    return SharedLimiter(redis, clock, metrics, prefix=prefix, replicas=replicas)

@@ -1,4 +1,4 @@
-"""Workers over each dispatcher, and a real Redis Cluster for one of them."""
+"""Workers over each dispatcher, and real Redis servers for one of them."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from app.orchestration import Intake, Submitted
 from app.orchestration.dispatch import Dispatcher, DispatchState, PostgresDispatcher
 from app.orchestration.dispatch.broker import Broker
 from app.orchestration.dispatch.streams import RedisDispatcher
-from bench.redis_cluster import Cluster, redis_cluster
+from bench.redis_cluster import Cluster, redis_cluster, single_redis
 from tests.conftest import cannot_run
 from tests.orchestration.conftest import Bench, bench
 
@@ -139,13 +139,23 @@ class Crew:
                 await asyncio.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def _program() -> str:
     program = shutil.which("redis-server")
     if program is None:
         cannot_run("redis-server is not installed")
         raise AssertionError
-    with redis_cluster(program) as made:
+    return program
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with redis_cluster(_program()) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def single() -> Iterator[Cluster]:
+    with single_redis(_program()) as made:
         yield made
 
 
@@ -158,9 +168,12 @@ async def over_redis(bench: Bench, cluster: Cluster) -> AsyncIterator[Crew]:
             cluster.restart(node)
 
 
-@pytest.fixture(params=["postgresql", "redis"])
+@pytest.fixture(params=["postgresql", "redis cluster", "single redis"])
 def crew(request: pytest.FixtureRequest, bench: Bench) -> Crew:
-    if request.param == "redis":
+    if request.param == "redis cluster":
         made: Crew = request.getfixturevalue("over_redis")
         return made
+    if request.param == "single redis":
+        server: Cluster = request.getfixturevalue("single")
+        return Crew(bench, "redis", server.url)
     return Crew(bench, "postgresql")

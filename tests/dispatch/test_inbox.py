@@ -6,7 +6,7 @@ import pytest
 
 from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
-from app.kernel.rediscluster import addresses
+from app.kernel.redisclient import addresses
 from app.orchestration.dispatch import PostgresDispatcher
 from app.orchestration.dispatch.inbox import Inbox, Message
 

@@ -15,8 +15,7 @@ from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.limitscripts import TAKE
 from app.kernel.metrics import Metrics
-from app.kernel.rediscluster import Cluster as Client
-from app.kernel.rediscluster import Script
+from app.kernel.redisclient import RedisClient, Script
 from app.kernel.sharedlimits import LEASE_MOST, SharedLimiter
 from bench.redis_cluster import Cluster
 
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.anyio
 NOWHERE = "redis://127.0.0.1:1"
 
 
-class Counted(Client):
+class Counted(RedisClient):
     """A client that counts takes."""
 
     takes = 0

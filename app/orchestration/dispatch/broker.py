@@ -1,4 +1,4 @@
-"""The Redis Cluster's side of dispatch: streams, one group of consumers, the relay's key.
+"""The side of Redis in dispatch: streams, one group of consumers, the relay's key.
 
 Every call is bounded in time and raises `BrokerError` only. Nothing here is kept for good:
 a broker that was emptied is filled again.
@@ -10,12 +10,9 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from app.kernel.rediscluster import addresses
+from app.kernel.redisclient import RedisClient
 from app.orchestration.dispatch.inbox import Message
 
 PARTITIONS = 4
@@ -36,38 +33,19 @@ class BrokerError(Exception):
 
 
 class Broker:
-    """The streams of one database in a Redis Cluster."""
+    """The streams of one database in a Redis, a cluster or a single server."""
 
     def __init__(self, url: str, prefix: str, *, partitions: int = PARTITIONS) -> None:
-        self._hosts, self._login = addresses(url)
+        # Whoever asks tries again, and works without the broker until then.
+        self._redis = RedisClient(url, patience_s=_PATIENCE_S, retries=2, connections=1000)
         self._prefix = prefix
         self.partitions = partitions
-        self._client: RedisCluster | None = None
         self._next = 0
-
-    def _cluster(self) -> RedisCluster:
-        if self._client is None:
-            self._client = RedisCluster(
-                startup_nodes=[ClusterNode(host, port) for host, port in self._hosts],
-                require_full_coverage=False,
-                # After so many redirections it would close connections that others wait on.
-                reinitialize_steps=0,
-                socket_timeout=_PATIENCE_S,
-                socket_connect_timeout=_PATIENCE_S / 2,
-                # Whoever asks tries again, and works without the broker until then.
-                retry=Retry(NoBackoff(), 2),
-                protocol=2,
-                max_connections=1000,
-                **self._login,
-            )
-        return self._client
 
     async def close(self) -> None:
         """Close all connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            async with _bounded():
-                await client.aclose()
+        async with _bounded():
+            await self._redis.close()
 
     def stream(self, kind: str, partition: int) -> str:
         """The name of a stream; all kinds of a partition share its slot."""
@@ -79,7 +57,7 @@ class Broker:
         On `BrokerError` any of them may have been added.
         """
         async with _bounded():
-            pipeline = self._cluster().pipeline()
+            pipeline = (await self._redis.connected()).pipeline(transaction=False)
             for kind, many in batches.items():
                 for jobs in many:
                     self._next = (self._next + 1) % self.partitions
@@ -93,7 +71,8 @@ class Broker:
         stream = self.stream(kind, partition)
 
         async def read() -> Any:
-            return await self._cluster().xreadgroup(
+            redis = await self._redis.connected()
+            return await redis.xreadgroup(
                 _GROUP, consumer, {stream: ">"}, count=count, block=_BLOCK_MS
             )
 
@@ -107,7 +86,8 @@ class Broker:
         stream = self.stream(kind, partition)
 
         async def claim() -> Any:
-            return await self._cluster().xautoclaim(
+            redis = await self._redis.connected()
+            return await redis.xautoclaim(
                 stream, _GROUP, consumer, min_idle_time=int(idle_s * 1000), count=count
             )
 
@@ -120,7 +100,7 @@ class Broker:
         for message in messages:
             by_stream.setdefault(self.stream(kind, message.partition), []).append(message.entry)
         async with _bounded():
-            pipeline = self._cluster().pipeline()
+            pipeline = (await self._redis.connected()).pipeline(transaction=False)
             for stream, entries in by_stream.items():
                 pipeline.xack(stream, _GROUP, *entries)
                 pipeline.xdel(stream, *entries)
@@ -131,9 +111,10 @@ class Broker:
         stream = self.stream(kind, partition)
 
         async def forget() -> None:
-            for one in await self._cluster().xinfo_consumers(stream, _GROUP):
+            redis = await self._redis.connected()
+            for one in await redis.xinfo_consumers(stream, _GROUP):
                 if one["pending"] == 0 and one["idle"] > idle_s * 1000:
-                    await self._cluster().xgroup_delconsumer(stream, _GROUP, one["name"])
+                    await redis.xgroup_delconsumer(stream, _GROUP, one["name"])
 
         await self._grouped(stream, forget)
 
@@ -144,17 +125,19 @@ class Broker:
         """
         key, ttl = f"{self._prefix}:relay", int(seconds * 1000)
         async with _bounded():
-            if await self._cluster().set(key, name, nx=True, px=ttl):
+            redis = await self._redis.connected()
+            if await redis.set(key, name, nx=True, px=ttl):
                 return "gained"
-            is_mine = await self._cluster().get(key) == name.encode()
-            return "kept" if is_mine and await self._cluster().pexpire(key, ttl) else "other"
+            is_mine = await redis.get(key) == name.encode()
+            return "kept" if is_mine and await redis.pexpire(key, ttl) else "other"
 
     async def step_down(self, name: str) -> None:
         """Let somebody else be the relay at once."""
         key = f"{self._prefix}:relay"
         async with _bounded():
-            if await self._cluster().get(key) == name.encode():
-                await self._cluster().delete(key)
+            redis = await self._redis.connected()
+            if await redis.get(key) == name.encode():
+                await redis.delete(key)
 
     async def _grouped(self, stream: str, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Ask; where the stream or its group is not there (yet, or any more), make it first."""
@@ -165,7 +148,9 @@ class Broker:
                 if not str(error).startswith(_NOT_THERE):
                     raise
             with _existing_is_fine():
-                await self._cluster().xgroup_create(stream, _GROUP, id="0", mkstream=True)
+                await (await self._redis.connected()).xgroup_create(
+                    stream, _GROUP, id="0", mkstream=True
+                )
             return await ask()
 
 

@@ -1,4 +1,4 @@
-"""The dispatcher over Redis Cluster and Streams: a worker is told its jobs by id.
+"""The dispatcher over Redis Streams: a worker is told its jobs by id.
 
 One reader per partition and kind fills an inbox; the lane takes from it without waiting.
 """

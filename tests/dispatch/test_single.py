@@ -1,0 +1,144 @@
+"""A single Redis, not in a cluster: limits and wake-ups over it, and what it is not."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.kernel.bus import Bus
+from app.kernel.clock import SystemClock
+from app.kernel.errors import AppError, Code
+from app.kernel.limitscripts import PROBE
+from app.kernel.metrics import Metrics
+from app.kernel.redisclient import RedisAwayError, RedisClient
+from app.kernel.rediswakeups import RedisWakeups
+from app.kernel.sharedlimits import SharedLimiter
+from bench.redis_cluster import Cluster
+from tests.dispatch.conftest import Crew
+from tests.orchestration.conftest import Bench
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def server(single: Cluster) -> Any:
+    yield single
+    for node in single.nodes:
+        if node.process.poll() is not None:
+            single.restart(node)
+
+
+@contextlib.asynccontextmanager
+async def limiters(url: str, count: int) -> AsyncIterator[list[SharedLimiter]]:
+    prefix = f"t{uuid4().hex}"
+    made = [
+        SharedLimiter(RedisClient(url), SystemClock(), Metrics(), prefix=prefix, replicas=2)
+        for _ in range(count)
+    ]
+    yield made
+    for each in made:
+        await each.close()
+
+
+@contextlib.asynccontextmanager
+async def wakeups(url: str) -> AsyncIterator[list[RedisWakeups]]:
+    """Two processes' that have nothing but Redis."""
+    prefix = f"t{uuid4().hex}"
+    made = [RedisWakeups(None, url, prefix=prefix, metrics=Metrics()) for _ in range(2)]
+    for each in made:
+        await each.start()
+    yield made
+    for each in made:
+        await each.close()
+
+
+async def let_in(limiter: SharedLimiter, key: str, tries: int) -> int:
+    """How many of so many tries get one of ten tokens."""
+    found = 0
+    for _ in range(tries):
+        try:
+            await limiter.take(key, 1, 10)
+            found += 1
+        except AppError as error:
+            if error.code is not Code.RATE_LIMITED:
+                raise
+    return found
+
+
+async def until(condition: Any, again: Any = lambda: None) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            again()
+            await asyncio.sleep(0.02)
+
+
+async def test_limits_hold_over_processes_and_through_a_restart(server: Cluster) -> None:
+    async with limiters(server.url, 2) as (one, other):
+        assert await let_in(one, "a", 6) == 6
+        assert await let_in(other, "a", 6) == 4
+        assert one.state().is_up
+        assert other.state().is_up
+        node = server.nodes[0]
+        node.kill()
+        assert await let_in(one, "b", 10) == 5
+        assert not one.state().is_up
+        server.restart(node)
+        await until(lambda: one.state().is_up)
+        # It is asked again, and has forgotten the script.
+        assert await let_in(one, "c", 12) == 10
+
+
+async def test_wake_ups_reach_others_again_after_it_was_away(server: Cluster) -> None:
+    async with wakeups(server.url) as (here, there):
+        heard = asyncio.Event()
+        Bus(there).subscribe("job:1", heard.set)
+        await until(heard.is_set, lambda: here.wake("job:1"))
+        node = server.nodes[0]
+        node.kill()
+        await until(lambda: here.reason and there.reason)
+        server.restart(node)
+        await until(lambda: not here.reason and not there.reason)
+        heard.clear()
+        await until(heard.is_set, lambda: here.wake("job:1"))
+
+
+async def test_jobs_come_through_it_again_after_it_was_killed(
+    bench: Bench, server: Cluster
+) -> None:
+    crew = Crew(bench, "redis", server.url)
+    async with crew.working() as one, crew.working() as other:
+        await crew.submit(200)
+        server.nodes[0].kill()
+        await crew.load(lambda: one.was_down and other.was_down)
+        server.restart(server.nodes[0])
+        await crew.load(lambda: one.state().is_up and other.state().is_up)
+        told = one.told + other.told
+        await crew.load(lambda: one.told + other.told > told)
+        await crew.until_ended()
+
+
+async def test_several_that_are_no_cluster_are_refused(server: Cluster) -> None:
+    url = f"{server.url},{server.url}"
+    client = RedisClient(url)
+    with pytest.raises(RedisAwayError, match="of no cluster"):
+        await client.run(PROBE, "a")
+    async with wakeups(url) as (here, there):
+        await until(lambda: here.reason and there.reason)
+        assert "of no cluster" in str(here.reason)
+
+
+async def test_one_that_is_away_is_passed_over(cluster: Cluster) -> None:
+    cluster.wait_until_whole(replicas=0)
+    client = RedisClient(f"redis://127.0.0.1:1,{cluster.url}")
+    assert await client.run(PROBE, "nothing") == 0
+    await client.close()
+
+
+@pytest.mark.parametrize("url", ["redis://h/1", "redis://h?db=2", "redis://h,redis://i:1/x"])
+def test_more_than_addresses_is_refused(url: str) -> None:
+    with pytest.raises(AppError, match="UAOL_REDIS_PREFIX") as caught:
+        RedisClient(url)
+    assert caught.value.code is Code.INVALID_INPUT
