@@ -201,6 +201,18 @@ class Billing:
         if rows:
             await store.insert_usage(uow, rows)
 
+    async def pay_once(self, uow: UnitOfWork, usage: Usage, amount_micro: int) -> bool:
+        """Record what was used and charge it; False, and nothing, if it was recorded before.
+
+        Raises `insufficient_credits`: the caller's transaction must not go on.
+        """
+        if not await store.record_once(uow, usage):
+            return False
+        if amount_micro:
+            await self.hold(uow, Hold(usage.usage_id, usage.user_id, amount_micro))
+            await self.capture(uow, usage.usage_id, amount_micro)
+        return True
+
     async def audit(self, uow: UnitOfWork, *, most: int = 100) -> list[Discrepancy]:
         """Where the ledger does not agree with itself, at one moment; `most` places at most."""
         return await books.off_books(uow, most)

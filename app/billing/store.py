@@ -237,6 +237,19 @@ async def insert_price(uow: UnitOfWork, price: Price) -> None:
     )
 
 
+async def record_once(uow: UnitOfWork, usage: Usage) -> bool:
+    """Record usage; False if its id was recorded before."""
+    found = await uow.execute(
+        """
+        insert into app.usage_event (usage_id, user_id, job_id, key, kind, subject, quantities)
+        values (:usage_id, :user_id, :job_id, :key, :kind, :subject, cast(:quantities as jsonb))
+        on conflict do nothing returning usage_id
+        """,
+        usage._asdict() | {"quantities": orjson.dumps(dict(usage.quantities)).decode()},
+    )
+    return found.first() is not None
+
+
 async def insert_usage(uow: UnitOfWork, rows: Sequence[Usage]) -> None:
     """Record usage; a key that the job has recorded already is left as it was."""
     values = [

@@ -177,7 +177,7 @@ class ToolProxy:
         began = self._clock.monotonic()
         raw = await self._guard(backend, tool, call, resolved)
         wall_ms = round((self._clock.monotonic() - began) * 1000)
-        result = self._read(tool, raw, wall_ms, bytes_in)
+        result = self.read(tool, raw, wall_ms, bytes_in)
         if key is not None and not result.is_error:
             self._cache.put(key, tool, _kept(result))
         return result
@@ -236,7 +236,11 @@ class ToolProxy:
         self._schemas.check_arguments(tool.definition, arguments)
         return size
 
-    def _read(self, tool: Tool, raw: RawResult, wall_ms: int, bytes_in: int) -> ToolResult:
+    def read(self, tool: Tool, raw: RawResult, wall_ms: int = 0, bytes_in: int = 0) -> ToolResult:
+        """A server's answer, once its size and shape are right.
+
+        Raises `tool_output_too_large`, `tool_protocol_error`.
+        """
         definition = tool.definition
         bytes_out = measure(definition, raw, self._settings.tool_output_limit)
         structured = structured_of(definition, raw, self._schemas)

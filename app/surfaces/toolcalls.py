@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from app.billing import Blocks
 from app.kernel.clock import SystemClock
@@ -32,15 +33,17 @@ class ToolCalls:
         idempotency_key: str | None = None,
         *,
         carrier: Carrier | None = None,
+        call_id: UUID | None = None,
     ) -> tuple[ToolResult, int]:
         """The tool's result and the micro-credits charged for it.
 
         With a `carrier` somebody else sends the call; whatever it raises costs nothing.
+        `call_id` is a new id under which the call is metered.
         """
         principal.require(Scope.TOOLS)
         check_json(arguments)
         tool = self._services.registry.snapshot().resolve(name)
-        promise = await self.charges.promise(principal, tool)
+        promise = await self.charges.promise(principal, tool, call_id)
         try:
             result = await self._services.proxy.call(
                 ToolCall(

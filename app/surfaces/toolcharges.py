@@ -12,6 +12,19 @@ from app.kernel.principal import Principal
 from app.registry import Tool
 
 
+def usage_of(
+    call_id: UUID, user_id: UUID, tool: Tool, quantities: Mapping[str, Any], *, is_error: bool
+) -> Usage:
+    """An answered call as it is metered: once, so its own id will do."""
+    told = {**quantities, "version_sha": tool.definition.sha256, "is_error": is_error}
+    return Usage(call_id, user_id, None, str(call_id), "tool", tool.full_name, told)
+
+
+def is_charged(tool: Tool, *, is_error: bool) -> bool:
+    """Whether an answer costs the tool's price; a refusal does only if the tool declares it."""
+    return not is_error or tool.definition.declared.is_error_charged
+
+
 class ToolCharges:
     """Charges calls against the leases of this process."""
 
@@ -32,18 +45,9 @@ class ToolCharges:
         self, promise: Promise, tool: Tool, quantities: Mapping[str, Any], *, is_error: bool
     ) -> int:
         """The call was answered; the micro-credits charged. `quantities` is what it took."""
-        usage = Usage(
-            # A call is metered once, so its id will do.
-            promise.call_id,
-            promise.user_id,
-            None,
-            str(promise.call_id),
-            "tool",
-            tool.full_name,
-            {**quantities, "version_sha": tool.definition.sha256, "is_error": is_error},
-        )
-        is_charged = not is_error or tool.definition.declared.is_error_charged
-        return self._blocks.settle(promise, usage, is_charged=is_charged)
+        usage = usage_of(promise.call_id, promise.user_id, tool, quantities, is_error=is_error)
+        charged = is_charged(tool, is_error=is_error)
+        return self._blocks.settle(promise, usage, is_charged=charged)
 
     async def flush(self, principal: Principal) -> None:
         """Return when the charges of this user so far are durable. Raises `hub_unavailable`."""

@@ -12,6 +12,7 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
+from tests.conformance.everything.server import Events
 from tests.serving import serving
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
@@ -32,11 +33,13 @@ TOOLS = [
 class Everything:
     """The server; `requests` are the headers it saw, `bodies` what came with them."""
 
-    def __init__(self, *, eras: str = "both", json_response: bool = False) -> None:
+    def __init__(
+        self, *, eras: str = "both", json_response: bool = False, keeps_events: bool = False
+    ) -> None:
         self.eras = eras
         self.requests: list[list[tuple[str, str]]] = []
         self.bodies: list[Any] = []
-        self.waiting = asyncio.Event()
+        self.waiting, self.released = asyncio.Event(), asyncio.Event()
         self.cancelled = asyncio.Event()
         self.port = 0
         server: Server[Any] = Server(
@@ -51,7 +54,9 @@ class Everything:
             on_get_prompt=self.get_prompt,
             on_completion=self.complete,
         )
-        self._app = server.streamable_http_app(json_response=json_response)
+        self._app = server.streamable_http_app(
+            json_response=json_response, event_store=Events() if keeps_events else None
+        )
 
     @property
     def url(self) -> str:
@@ -79,7 +84,7 @@ class Everything:
             case "wait":
                 self.waiting.set()
                 try:
-                    await asyncio.Event().wait()
+                    await self.released.wait()
                 finally:
                     self.cancelled.set()
             case _:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from app.kernel.errors import AppError, Code
+from app.kernel.ids import new_id
 from app.kernel.principal import Principal
 from app.proxy import RawResult, ToolCall, Upstream, cut, raw_result, server_down
 from app.registry import Tool
@@ -39,7 +40,7 @@ class ChargedCall:
     ) -> None:
         self._calls, self._principal, self._upstream = calls, principal, upstream
         self._name, self._arguments = f"{upstream.name}.{name}", arguments
-        self.tool = name
+        self.tool, self.call_id = name, new_id()
         loop = asyncio.get_running_loop()
         self._admitted: asyncio.Future[Mapping[str, Any]] = loop.create_future()
         self._answer: asyncio.Future[bytes] = loop.create_future()
@@ -80,8 +81,13 @@ class ChargedCall:
         self._task.add_done_callback(_seen)
 
     async def _run(self) -> None:
-        call = self._calls.call(self._principal, self._name, self._arguments, carrier=self._carry)
-        await call
+        await self._calls.call(
+            self._principal,
+            self._name,
+            self._arguments,
+            carrier=self._carry,
+            call_id=self.call_id,
+        )
 
     async def _carry(
         self, tool: Tool, _call: ToolCall, arguments: dict[str, Any], timeout_s: float

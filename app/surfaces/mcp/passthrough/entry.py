@@ -56,7 +56,6 @@ class Passthrough:
         """The lifespan of the sessions."""
         async with self._translated.run():
             yield
-        self._links.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that the gate let in."""

@@ -20,36 +20,40 @@ _STREAM_HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 Edit = Callable[[bytes], Awaitable[bytes]]
+Mark = Callable[[bytes], bytes]
 OnFault = Callable[[AppError], bytes | None]
 Headers = list[tuple[bytes, bytes]]
 
 
 async def write(
-    reply: Reply, send: Send, edit: Edit, extra: Headers, on_fault: OnFault | None = None
-) -> bool:
-    """Write the reply as it comes, each message edited; whether its events can be asked for again.
+    reply: Reply,
+    send: Send,
+    edit: Edit,
+    extra: Headers,
+    on_fault: OnFault | None = None,
+    mark: Mark | None = None,
+) -> None:
+    """Write the reply as it comes, each message edited, the ids of its events marked.
 
     A failure in the midst of a stream ends it, with what `on_fault` says of it, if anything.
     """
     if not reply.is_stream:
         await _write_body(reply, send, edit, extra)
-        return False
+        return
     start = {"status": reply.status, "headers": _STREAM_HEADERS + extra}
     await send({"type": "http.response.start", **start})
-    has_ids = False
     try:
         async with aclosing(reply.events()) as events:
             async for event in events:
-                has_ids = has_ids or event.id is not None
                 data = await edit(event.data) if event.data else b""
-                await _send_part(send, event._replace(data=data).encode())
+                shown = event.id if mark is None or event.id is None else mark(event.id)
+                await _send_part(send, event._replace(data=data, id=shown).encode())
     except AppError as error:
         _log.info("a stream broke off: %s", error.message)
         last = None if on_fault is None else on_fault(error)
         if last is not None:
             await _send_part(send, Event(last).encode())
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-    return has_ids
 
 
 async def _write_body(reply: Reply, send: Send, edit: Edit, extra: Headers) -> None:

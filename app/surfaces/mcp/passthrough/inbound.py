@@ -29,7 +29,7 @@ from app.proxy import Parts, cut, make_notification, make_request, make_response
 _UNANSWERED = "notifications/"
 _VERSION = "mcp-protocol-version"
 # All else stays here: keys, cookies, session ids and addresses of callers are not a server's.
-_PASSED_ON = ("accept", "last-event-id")
+_PASSED_ON = ("accept",)
 
 
 class RefusedMessageError(Exception):

@@ -6,16 +6,18 @@ Only calls are charged on the way, lists of tools cut to what is approved, and s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 from mcp_types import INVALID_PARAMS
 from starlette.datastructures import Headers
 from starlette.types import Send
 
-from app.kernel.errors import AppError
+from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.proxy import Reply, Upstream, cut, join_params, split_params
 from app.surfaces.mcp.passthrough.charged import ChargedCall, refusal
+from app.surfaces.mcp.passthrough.eventids import Asked, EventIds
 from app.surfaces.mcp.passthrough.exchange import (
     Edit,
     OnFault,
@@ -24,12 +26,14 @@ from app.surfaces.mcp.passthrough.exchange import (
     write,
 )
 from app.surfaces.mcp.passthrough.inbound import Inbound, check_params, onward_headers
+from app.surfaces.mcp.passthrough.late import LateAnswers
 from app.surfaces.mcp.passthrough.links import Link, Links
 from app.surfaces.mcp.passthrough.listing import approved
 from app.surfaces.mcp.passthrough.states import States
 from app.surfaces.operations import Operations
 
 _SESSION = b"mcp-session-id"
+_LAST = "Last-Event-ID"
 _CALL = "tools/call"
 _REFUSALS = (400, 404, 405)
 
@@ -49,6 +53,7 @@ class Relayed:
 
     def __init__(self, operations: Operations, states: States, links: Links) -> None:
         self._ops, self._states, self._links = operations, states, links
+        self._late = LateAnswers(operations)
 
     async def post(self, caller: Caller, found: Inbound, headers: Headers, send: Send) -> None:
         """Send a message on and write what comes back. Raises AppError before anything was."""
@@ -64,7 +69,10 @@ class Relayed:
             return self._edited(caller, found, message)
 
         onward = onward_headers(headers, found)
-        await self._exchange(caller, "POST", onward, body, edit, send, is_repeatable=True)
+        asked = Asked(found.method, found.parts.id) if found.is_request else None
+        await self._exchange(
+            caller, "POST", onward, body, edit, send, is_repeatable=True, asked=asked
+        )
 
     async def answer(self, caller: Caller, found: Inbound, headers: Headers, send: Send) -> None:
         """Send on what the client answers to a question of the server's."""
@@ -76,13 +84,20 @@ class Relayed:
         await self._exchange(caller, "POST", onward, found.encode(), edit, send)
 
     async def stream(self, caller: Caller, headers: Headers, send: Send) -> None:
-        """What the server says by itself; also answers whose own stream broke off."""
+        """What the server says by itself; or the rest of a stream that broke off."""
+        onward, asked = onward_headers(headers, None), None
+        if (given := headers.get(_LAST)) is not None:
+            found = self._ids(caller).open(given)
+            if found is None:
+                raise _unknown_event()
+            onward[_LAST], asked = found
 
         async def edit(message: bytes) -> bytes:
-            return await self._late(caller, message)
+            return await self._late.edited(caller.principal, caller.upstream.name, asked, message)
 
-        onward = onward_headers(headers, None)
-        await self._exchange(caller, "GET", onward, None, edit, send, is_repeatable=True)
+        await self._exchange(
+            caller, "GET", onward, None, edit, send, is_repeatable=True, asked=asked
+        )
 
     async def end(self, caller: Caller, headers: Headers, send: Send) -> None:
         """End the session, here and at the server."""
@@ -90,8 +105,6 @@ class Relayed:
         async def edit(message: bytes) -> bytes:
             return message
 
-        if caller.link is not None:
-            self._links.drop(caller.link)
         await self._exchange(caller, "DELETE", onward_headers(headers, None), None, edit, send)
 
     async def open(self, caller: Caller, found: Inbound, headers: Headers, send: Send) -> bool:
@@ -108,7 +121,10 @@ class Relayed:
             async def edit(message: bytes) -> bytes:
                 return message
 
-            await write(reply, send, edit, self._session(caller, reply))
+            ids = self._ids(caller, reply.session_id)
+            asked = Asked(found.method, found.parts.id)
+            mark = partial(ids.seal, asked=asked)
+            await write(reply, send, edit, self._session(caller, reply), mark=mark)
             return True
 
     def _session(self, caller: Caller, reply: Reply) -> list[tuple[bytes, bytes]]:
@@ -127,20 +143,17 @@ class Relayed:
         call = ChargedCall(
             self._ops.calls, caller.principal, caller.upstream, name, arguments or {}
         )
-        is_resumable = False
         try:
             values = split_params(found.parts.params) | state
             values["arguments"] = orjson.dumps(await call.admitted())
             body = found.encode(join_params(values))
-            is_resumable = await self._carry(caller, call, found, onward, body, send)
+            await self._carry(caller, call, found, onward, body, send)
         except AppError as error:
             call.give_up(error)
             await send_body(send, 200, refusal(found.parts.id, error))
         finally:
-            if not (is_resumable and caller.link is not None):
-                call.give_up()
-                if caller.link is not None:
-                    caller.link.pending.pop(found.parts.id, None)
+            # An answer that is fetched later is paid for then.
+            call.give_up()
 
     async def _carry(
         self,
@@ -150,10 +163,8 @@ class Relayed:
         onward: Mapping[str, str],
         body: bytes,
         send: Send,
-    ) -> bool:
-        """Send an admitted call; whether its answer has not come, and may by a later stream."""
-        if caller.link is not None:
-            caller.link.pending[found.parts.id] = call
+    ) -> None:
+        """Send an admitted call and settle it with its answer."""
         has_answer = False
 
         async def edit(message: bytes) -> bytes:
@@ -168,10 +179,10 @@ class Relayed:
             call.give_up(error)
             return None if has_answer else refusal(found.parts.id, error)
 
-        has_ids = await self._exchange(
-            caller, "POST", onward, body, edit, send, on_fault=on_fault, tool=call.tool
+        asked = Asked(found.method, found.parts.id, call.call_id, call.tool)
+        await self._exchange(
+            caller, "POST", onward, body, edit, send, on_fault=on_fault, tool=call.tool, asked=asked
         )
-        return has_ids and not has_answer
 
     async def _exchange(
         self,
@@ -185,7 +196,8 @@ class Relayed:
         is_repeatable: bool = False,
         on_fault: OnFault | None = None,
         tool: str | None = None,
-    ) -> bool:
+        asked: Asked | None = None,
+    ) -> None:
         upstream_id = None if caller.link is None else caller.link.upstream_id
         async with caller.upstream.open(
             caller.principal,
@@ -195,7 +207,13 @@ class Relayed:
             is_repeatable=is_repeatable,
             tool=tool,
         ) as reply:
-            return await write(reply, send, edit, [], on_fault)
+            mark = partial(self._ids(caller).seal, asked=asked)
+            await write(reply, send, edit, [], on_fault, mark)
+
+    def _ids(self, caller: Caller, session: str | None = None) -> EventIds:
+        """The ids of events in the caller's session, or in one that begins."""
+        known = session if caller.link is None else caller.link.upstream_id
+        return EventIds(self._states, caller.owner, caller.upstream.name, known)
 
     def _repeated(
         self, caller: Caller, name: str, found: Inbound, headers: Headers
@@ -204,20 +222,6 @@ class Relayed:
         if tool is None or not found.is_modern:
             return {}
         return check_params(found, tool.definition.input_schema, headers)
-
-    async def _late(self, caller: Caller, message: bytes) -> bytes:
-        """A message of the session's stream; an answer to a call is paid for first."""
-        if caller.link is None:
-            return message
-        try:
-            parts = cut(message)
-        except ValueError:
-            return message
-        call = caller.link.pending.get(parts.id) if parts.is_answer else None
-        if call is None:
-            return message
-        del caller.link.pending[parts.id]
-        return await call.settle(message) or message
 
     def _edited(self, caller: Caller, found: Inbound, message: bytes) -> bytes:
         if found.method == "tools/list" and _answers(message, found.parts.id):
@@ -257,6 +261,14 @@ class Relayed:
         sealed = self._states.seal(state, str(caller.principal.owner), *self._place(caller, found))
         values["requestState"] = orjson.dumps(sealed)
         return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (parts.id, join_params(values))
+
+
+def _unknown_event() -> AppError:
+    return AppError(
+        Code.INVALID_INPUT,
+        "The Last-Event-ID is none of this session's, or is older than a day.",
+        hint="Open the stream without it, or call again.",
+    )
 
 
 def _answers(message: bytes, request_id: bytes) -> bool:
