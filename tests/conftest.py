@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import psycopg
@@ -17,15 +18,11 @@ from app.kernel.embedded import EmbeddedHub, Hub, bootstrap
 from app.kernel.migrate import upgrade
 from tests.books import off_books
 
-pytest_plugins = ["tests.sandbox.kubernetes.option"]
-
-IS_STRICT = os.environ.get("UAOL_TEST_STRICT") == "1"
+pytest_plugins = ["tests.sandbox.kubernetes.option", "tests.strict"]
 
 
-def cannot_run(reason: str) -> None:
-    """Skip with the reason; where every test must run, fail instead."""
-    if IS_STRICT:
-        pytest.fail(f"cannot run here: {reason}")
+def cannot_run(reason: str) -> NoReturn:
+    """Skip with the reason; where every test must run that is a failure (`tests/strict.py`)."""
     pytest.skip(reason)
 
 
