@@ -23,7 +23,13 @@ from app.sandbox.executors.bubblewrap.launch import Launcher
 from app.sandbox.executors.bubblewrap.link import BubblewrapLink, Wired
 from app.sandbox.executors.bubblewrap.pipes import Pipes
 from app.sandbox.executors.bubblewrap.staging import Stage
-from app.sandbox.executors.bubblewrap.system import System, own_system, system_in, version_of
+from app.sandbox.executors.bubblewrap.system import (
+    HOST,
+    System,
+    own_system,
+    system_in,
+    version_of,
+)
 from app.sandbox.executors.cgroups import Group, Groups, find_groups
 from app.sandbox.executors.seccomp import build_filter
 from app.sandbox.executors.tools import tools_for
@@ -188,7 +194,7 @@ def _prepare(binary: Path | None, root: Path | None) -> Launcher:
     if sys.platform != "linux":
         raise IsolationError("bubblewrap needs Linux.", "Run the server on Linux.")
     system = own_system() if root is None else system_in(root)
-    stage = Stage(_staged(binary, system.sources)) if os.geteuid() == 0 else None
+    stage = Stage(_staged(binary, system.sources), HOST) if os.geteuid() == 0 else None
     try:
         find = stage.find if stage else Path
         command = [*(stage.enter() if stage else ()), str(find(binary))]

@@ -5,6 +5,9 @@ uid 0, and an escape would be root). But root's Python, and other folders that s
 see, often lie where others may not go, such as root's home. So a short-lived process makes a
 mount namespace, private to this server, in which the folders are bound read-only at an open
 place; the server keeps only its descriptor. Nothing on the host changes, and no process stays.
+
+What launchers have no use for is unmounted there. They read the whole table of mounts for each
+folder that they bind, and the kernel copies it for each sandbox.
 """
 
 import contextlib
@@ -19,10 +22,12 @@ from app.sandbox.types import IsolationError
 
 UNPRIVILEGED = 65534
 _STAGE_ROOTS = ("/mnt", "/media", "/srv", "/opt", "/tmp")
+# What bwrap itself works with; it mounts over `/tmp`.
+_KEPT = ("/proc", "/dev", "/tmp")
 
 # mount(2), open_tree(2), move_mount(2), setns(2): flags from the kernel's uapi headers
 _PROLOGUE = """
-import ctypes, os, sys
+import ctypes, os, re, sys
 libc = ctypes.CDLL(None, use_errno=True)
 def check(answer, what):
     if answer < 0:
@@ -43,7 +48,7 @@ except OSError as error:
 sys.stdin.read()
 """
 _CREATE = """
-def stage(root, *sources):
+def stage(root, kept, *sources):
     check(libc.unshare(0x20000), "unshare")
     mount(None, b"/", None, 0x44000)
     opened = [os.open(source, os.O_PATH) for source in sources]
@@ -53,6 +58,17 @@ def stage(root, *sources):
         os.mkdir(target, 0o755)
         mount(b"/proc/self/fd/%d" % fd, target, None, 0x5000)
         seal(target)
+    clear([root, *kept.split(b":")])
+def clear(kept):
+    kept = [os.path.join(path, b"") for each in kept for path in (each, os.path.realpath(each))]
+    with open("/proc/self/mountinfo", "rb") as table:
+        found = [unquoted(line.split()[4]) for line in table]
+    for point in reversed(found):
+        folder = os.path.join(point, b"")
+        if not any(path.startswith(folder) or folder.startswith(path) for path in kept):
+            libc.umount2(point, 0x2)
+def unquoted(name):
+    return re.sub(rb"\\\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), name)
 """
 # A copy of the mount is taken here and put down there: what the namespace covers is found too.
 _ADD = """
@@ -68,11 +84,14 @@ def stage(namespace, source, target):
 class Stage:
     """Holds the namespace; `enter` is the command prefix that joins it without privileges."""
 
-    def __init__(self, sources: Sequence[Path]) -> None:
-        """Bind each of `sources`. Raises IsolationError without the right to mount."""
+    def __init__(self, sources: Sequence[Path], seen: Sequence[str]) -> None:
+        """Bind each of `sources`; of the rest there is what lies at `seen`, and little else.
+
+        Raises IsolationError without the right to mount.
+        """
         self._root = next(path for path in _STAGE_ROOTS if Path(path).is_dir())
         self._tool = _nsenter()
-        self._fd = _make_namespace(self._root, [str(source) for source in sources])
+        self._fd = _make_namespace(self._root, [*_KEPT, *seen], sources)
         self._places = {source: Path(self._root, str(i)) for i, source in enumerate(sources)}
         self._known = {source: _identity(source) for source in sources}
         self._count = len(sources)
@@ -128,8 +147,8 @@ def _nsenter() -> str:
     return tool
 
 
-def _make_namespace(root: str, sources: list[str]) -> int:
-    with _helper(_CREATE, [root, *sources]) as (answer, pid):
+def _make_namespace(root: str, kept: Sequence[str], sources: Sequence[Path]) -> int:
+    with _helper(_CREATE, [root, ":".join(kept), *map(str, sources)]) as (answer, pid):
         if answer == "ready":
             return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     hint = "Run the server as an ordinary user, or use the docker executor inside containers."

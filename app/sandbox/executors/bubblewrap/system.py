@@ -22,6 +22,8 @@ _FILES = (
     "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/ssl/certs", "/etc/ssl/openssl.cnf",
     "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted",
 )  # fmt: skip
+HOST = ("/usr", *_FOLDERS, *_FILES)
+"""Where the host's own system has what sandboxes see of it."""
 
 _HINT = "Make the folder with `python -m sandbox.image --only root`, or unset UAOL_SANDBOX_ROOT."
 
