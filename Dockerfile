@@ -11,9 +11,12 @@ COPY biotools biotools
 COPY migrations migrations
 COPY sandbox sandbox
 COPY supabase supabase
+# PostgreSQL, which the server starts unless DATABASE_URL names one, asks for its user's name.
 RUN pip install --no-cache-dir --constraint constraints.txt --editable '.[bio]' \
     && pip install --no-cache-dir --constraint constraints.txt --no-deps rs3 \
-    && install -d -o 10001 -g 10001 /data
+    && groupadd --gid 10001 uaol \
+    && useradd --uid 10001 --gid uaol --home-dir /data --no-create-home uaol \
+    && install -d -o uaol -g uaol /data
 ENV UAOL_HOME=/data UAOL_HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8765

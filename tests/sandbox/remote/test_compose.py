@@ -1,5 +1,6 @@
 """Of the containers of docker-compose.yml one holds the engine's socket: not the server."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def test_the_server_starts_when_the_sandbox_is_tested(services: dict[str, Any]) 
     assert str(path) in services["sandboxd"]["healthcheck"]["test"][-1]
 
 
+def test_the_next_sandboxd_knows_what_the_last_one_left(services: dict[str, Any]) -> None:
+    """A container's own name is new each time it is made; so are its pids, but for the host's."""
+    assert (services["sandboxd"]["hostname"], services["sandboxd"]["pid"]) == ("sandboxd", "host")
+
+
 def test_what_is_given_to_sandboxes_has_one_path(services: dict[str, Any]) -> None:
     home = services["sandboxd"]["environment"]["UAOL_HOME"]
     assert folders(services["sandboxd"])[home] == home
@@ -72,8 +78,11 @@ def test_every_variable_is_a_setting(services: dict[str, Any]) -> None:
 
 
 def test_the_image_has_what_it_needs_and_an_ordinary_user() -> None:
-    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    text = (ROOT / "Dockerfile").read_text()
+    lines = text.splitlines()
     assert "USER 10001:10001" in lines
+    # without a name PostgreSQL does not start
+    assert re.search(r"groupadd --gid 10001 (\w+) .*useradd --uid 10001 --gid \1 ", text, re.DOTALL)
     copied = {word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]}
     assert copied == {
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"
