@@ -157,7 +157,7 @@ class Sandbox:
                 told = told if before is None else before.passed_over
                 self._chosen = _Chosen(executor, capabilities, told)
                 self._status = replace(verdict, reason=told)
-                ready = {"executor": executor.name, "level": verdict.level, "passed_over": told}
+                ready = {"executor": executor.name, "walls": verdict.level, "passed_over": told}
                 logger.info("sandbox ready", extra=ready)
                 if isinstance(executor, Warming):
                     await executor.warm()

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from app.kernel.errors import AppError, Code
+from app.kernel.telemetry import JsonFormatter
 from app.sandbox import (
     Capabilities,
     Ended,
@@ -281,3 +283,11 @@ def test_the_launchers_complaint_becomes_advice() -> None:
         explain("bwrap: No permissions to create a new namespace, likely because ...\n")
     assert caught.value.hint
     explain("Traceback: the code's own trouble\n")
+
+
+async def test_the_log_tells_which_walls_were_reached(caplog: pytest.LogCaptureFixture) -> None:
+    sandbox = Sandbox([Scripted("one", PASSING)])
+    with caplog.at_level("INFO", logger="app.sandbox.service"):
+        await sandbox.start()
+    told = json.loads(JsonFormatter().format(caplog.records[-1]))
+    assert (told["executor"], told["walls"], told["level"]) == ("one", "one-walls", "INFO")
