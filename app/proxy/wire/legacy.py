@@ -37,12 +37,20 @@ class Session(Protocol):
 
     async def request(
         self,
+        request_id: bytes,
         method: str,
         params: bytes,
         headers: Mapping[str, str],
         on_message: OnMessage | None = None,
     ) -> Answer:
-        """Send one request. Raises `SessionLostError` where the server has ended the session."""
+        """Send one request.
+
+        Raises `SessionLostError` where the server had ended the session, and did not read it.
+        """
+        ...
+
+    async def cancel(self, request_id: bytes, headers: Mapping[str, str]) -> None:
+        """Say that nobody waits for that request any more. Raises as `Pool.send` does."""
         ...
 
     async def close(self) -> None:
@@ -72,6 +80,11 @@ def agreed_version(answer: Answer, target: Target) -> str:
     if version not in VERSIONS:
         raise protocol_error(target.name, "speaks no version of MCP that is known here")
     return version
+
+
+def cancelled(request_id: bytes) -> bytes:
+    """The message that nobody waits for a request any more: a closed connection does not say it."""
+    return notification("notifications/cancelled", b'{"requestId":%b}' % request_id)
 
 
 def reply_to(message: bytes) -> bytes | None:
@@ -109,13 +122,13 @@ class HttpSession:
 
     async def request(
         self,
+        request_id: bytes,
         method: str,
         params: bytes,
         headers: Mapping[str, str],
         on_message: OnMessage | None = None,
     ) -> Answer:
         """Send one request; what the server asks meanwhile is answered here."""
-        request_id = next_id()
 
         async def seen(message: bytes) -> None:
             if (reply := reply_to(message)) is not None:
@@ -137,6 +150,10 @@ class HttpSession:
         if self._is_unknown(answer):
             raise SessionLostError.of(self._target.name)
         return answer
+
+    async def cancel(self, request_id: bytes, headers: Mapping[str, str]) -> None:
+        """See `Session.cancel`."""
+        await self._tell(cancelled(request_id), headers)
 
     async def close(self) -> None:
         """End the session at the server, where it has an id."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Self
+from typing import Self
 
 from yarl import URL
 
@@ -18,14 +18,48 @@ from app.proxy.wire.answers import JSON, STREAM, answer_of, events, media_type, 
 from app.proxy.wire.connection import Response
 from app.proxy.wire.envelope import cut, notification, request
 from app.proxy.wire.faults import RefusedRequestError, SessionLostError
-from app.proxy.wire.legacy import agreed_version, hello, reply_to
+from app.proxy.wire.legacy import agreed_version, cancelled, hello, reply_to
 from app.proxy.wire.modern import is_repeatable, next_id
 from app.proxy.wire.pool import Pool, address_of
 from app.proxy.wire.types import Answer, OnMessage, Target
 
 _BAD = 400
+_UNKNOWN = 404
 _OPEN_S = 15.0
+_MOST_MESSAGES = 100
 _log = logging.getLogger(__name__)
+
+
+class _Inbox:
+    """What the stream brings for one request, taken in by whoever sent it.
+
+    So a caller who is slow keeps nobody else waiting for what comes by the same stream.
+    """
+
+    def __init__(self, on_message: OnMessage | None) -> None:
+        self._on_message = on_message
+        self._came: asyncio.Queue[bytes | Answer | AppError] = asyncio.Queue()
+        self._is_over = False
+
+    def tell(self, message: bytes) -> None:
+        """A message before the answer; of too many the newest are left out."""
+        if self._on_message is not None and self._came.qsize() < _MOST_MESSAGES:
+            self._came.put_nowait(message)
+
+    def end(self, outcome: Answer | AppError) -> None:
+        """The answer, or why there is none; the first is the one that counts."""
+        if not self._is_over:
+            self._is_over = True
+            self._came.put_nowait(outcome)
+
+    async def answer(self) -> Answer:
+        """The answer, after the messages before it."""
+        while isinstance(found := await self._came.get(), bytes):
+            if self._on_message is not None:
+                await self._on_message(found)
+        if isinstance(found, AppError):
+            raise found
+        return found
 
 
 class SseSession:
@@ -33,11 +67,9 @@ class SseSession:
 
     def __init__(self, pool: Pool, target: Target, headers: Mapping[str, str]) -> None:
         self._pool, self._target, self._headers = pool, target, dict(headers)
-        self._waiting: dict[bytes, asyncio.Future[Answer]] = {}
-        self._listeners: dict[bytes, OnMessage] = {}
+        self._waiting: dict[bytes, _Inbox] = {}
         self._endpoint: asyncio.Future[URL] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
-        self._fault: AppError | None = None
 
     @classmethod
     async def open(cls, pool: Pool, target: Target, headers: Mapping[str, str]) -> Self:
@@ -47,7 +79,7 @@ class SseSession:
         try:
             async with asyncio.timeout(_OPEN_S):
                 await session._endpoint
-                answer = await session.request("initialize", hello(), headers)
+                answer = await session.request(next_id(), "initialize", hello(), headers)
                 agreed_version(answer, target)
                 await session._post(notification("notifications/initialized"), headers)
         except TimeoutError:
@@ -60,6 +92,7 @@ class SseSession:
 
     async def request(
         self,
+        request_id: bytes,
         method: str,
         params: bytes,
         headers: Mapping[str, str],
@@ -68,25 +101,17 @@ class SseSession:
         """Post a request and wait for its answer in the stream."""
         if self._task is None or self._task.done():
             raise SessionLostError.of(self._target.name)
-        request_id = next_id()
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[request_id] = waiting
-        if on_message is not None:
-            self._listeners[request_id] = on_message
+        inbox = self._waiting[request_id] = _Inbox(on_message)
         try:
             body = request(request_id, method, params)
             await self._post(body, headers, is_repeatable=is_repeatable(method))
-            return await waiting
-        except asyncio.CancelledError:
-            with suppress(AppError):
-                cancelled = b'{"requestId":%b}' % request_id
-                await asyncio.shield(
-                    self._post(notification("notifications/cancelled", cancelled), headers)
-                )
-            raise
+            return await inbox.answer()
         finally:
-            self._waiting.pop(request_id, None)
-            self._listeners.pop(request_id, None)
+            del self._waiting[request_id]
+
+    async def cancel(self, request_id: bytes, headers: Mapping[str, str]) -> None:
+        """See `Session.cancel`."""
+        await self._post(cancelled(request_id), headers)
 
     async def close(self) -> None:
         """End the stream; the server forgets the session with it."""
@@ -107,12 +132,17 @@ class SseSession:
             is_repeatable=is_repeatable,
         ) as response:
             raise_for_status(response, self._target)
+            if response.status == _UNKNOWN:
+                raise SessionLostError.of(self._target.name)
             if response.status >= _BAD:
                 raise RefusedRequestError.of(self._target.name, response.status)
 
     async def _read(self) -> None:
-        """Hand out what comes until the stream ends; then fail whoever still waits."""
-        fault: AppError = SessionLostError.of(self._target.name)
+        """Hand out what comes until the stream ends; then fail whoever still waits.
+
+        What they sent may have been carried out: that the session is lost is not said to them.
+        """
+        fault = server_down(self._target.name, "ended its stream without an answer")
         try:
             async with AsyncExitStack() as stack:
                 response = await stack.enter_async_context(
@@ -121,6 +151,8 @@ class SseSession:
                     )
                 )
                 await self._follow(response)
+        except SessionLostError as error:
+            _log.info("%s", error.message)
         except AppError as error:
             fault = error
         except ValueError as error:
@@ -129,12 +161,12 @@ class SseSession:
             self._end(fault)
 
     def _end(self, fault: AppError) -> None:
-        everybody: list[asyncio.Future[Any]] = [self._endpoint, *self._waiting.values()]
-        for waiting in everybody:
-            if not waiting.done():
-                waiting.set_exception(fault)
-                # Nobody may be waiting for the address any more.
-                waiting.exception()
+        for inbox in self._waiting.values():
+            inbox.end(fault)
+        if not self._endpoint.done():
+            self._endpoint.set_exception(fault)
+            # Nobody may be waiting for the address any more.
+            self._endpoint.exception()
 
     async def _follow(self, response: Response) -> None:
         raise_for_status(response, self._target)
@@ -169,12 +201,11 @@ class SseSession:
             if waiting is None or answer is None:
                 _log.warning("%s answered something it was not asked", self._target.name)
                 return False
-            if not waiting.done():
-                waiting.set_result(answer)
+            waiting.end(answer)
             return True
         if (reply := reply_to(data)) is not None:
             await self._post(reply, self._headers)
         else:
-            for listener in list(self._listeners.values()):
-                await listener(data)
+            for inbox in self._waiting.values():
+                inbox.tell(data)
         return False

@@ -6,15 +6,17 @@ Sharing one between owners would let what the server keeps in it leak from one t
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from app.kernel.errors import AppError
 from app.proxy.faults import server_down
 from app.proxy.wire.faults import SessionLostError
 from app.proxy.wire.legacy import HttpSession, Session
+from app.proxy.wire.modern import next_id
 from app.proxy.wire.oldsse import SseSession
 from app.proxy.wire.pool import Pool
 from app.proxy.wire.types import Answer, OnMessage, Target
@@ -29,6 +31,7 @@ _Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Kept:
+    target: Target
     opening: asyncio.Task[Session]
     used: float
     calls: int = 0
@@ -59,13 +62,18 @@ class Sessions:
 
         A server says so (HTTP 404) before it has looked at the request, so nothing runs twice.
         """
-        key = (target.url, owner or "")
+        key = (target.name, owner or "")
         for is_last in (False, True):
             kept = self._get(key, target, headers)
             kept.calls += 1
             try:
-                session = await self._opened(key, kept)
-                return await session.request(method, params, headers, on_message)
+                session, request_id = await self._opened(key, kept), next_id()
+                try:
+                    return await session.request(request_id, method, params, headers, on_message)
+                except asyncio.CancelledError:
+                    # Not here: a server that does not answer must not keep who has left.
+                    self._later(session.cancel(request_id, headers))
+                    raise
             except SessionLostError:
                 self._drop(key, kept)
                 if is_last:
@@ -82,10 +90,15 @@ class Sessions:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _get(self, key: _Key, target: Target, headers: Mapping[str, str]) -> _Kept:
-        if (kept := self._kept.get(key)) is None:
+        kept = self._kept.get(key)
+        if kept is not None and kept.target is not target and kept.target != target:
+            # The server has moved, or is sent other headers now.
+            self._drop(key, kept)
+            kept = None
+        if kept is None:
             self._sweep()
             opening = asyncio.create_task(self._open(target, headers), name="mcp-session")
-            kept = self._kept[key] = _Kept(opening, self._clock())
+            kept = self._kept[key] = _Kept(target, opening, self._clock())
         self._kept.move_to_end(key)
         return kept
 
@@ -100,7 +113,8 @@ class Sessions:
     async def _opened(self, key: _Key, kept: _Kept) -> Session:
         try:
             return await asyncio.shield(kept.opening)
-        except AppError:
+        except Exception:
+            # Whatever it was: the next call tries again.
             self._drop(key, kept)
             raise
 
@@ -117,15 +131,22 @@ class Sessions:
     def _drop(self, key: _Key, kept: _Kept) -> None:
         if self._kept.get(key) is kept:
             del self._kept[key]
-        task = asyncio.create_task(_leave(kept), name="mcp-session-close")
+            self._later(_leave(kept))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(_briefly(work), name="mcp-session-close")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
 
-async def _leave(kept: _Kept) -> None:
-    if not kept.opening.done():
-        kept.opening.cancel()
-    with suppress(AppError, asyncio.CancelledError, TimeoutError):
-        session = await kept.opening
+async def _briefly(work: Coroutine[Any, Any, None]) -> None:
+    with suppress(AppError, TimeoutError):
         async with asyncio.timeout(_CLOSE_S):
-            await session.close()
+            await work
+
+
+async def _leave(kept: _Kept) -> None:
+    kept.opening.cancel()
+    await asyncio.wait({kept.opening})
+    if not kept.opening.cancelled() and kept.opening.exception() is None:
+        await kept.opening.result().close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -129,8 +128,6 @@ async def test_sessions_are_ended_at_the_server(wire: HttpWire, call: Call) -> N
 async def test_a_session_unused_for_long_is_ended(wire: HttpWire) -> None:
     now = 0.0
     sessions = Sessions(wire.pool, clock=lambda: now)
-    clock: Callable[[], float] = sessions._clock
-    assert clock() == 0.0
     async with playing(legacy := Legacy()) as server:
         target = server.target()
         await sessions.call(target, "tools/call", b"{}", owner="a", headers={})
@@ -174,3 +171,34 @@ async def test_a_handshake_that_fails_is_tried_again_at_the_next_call(
         assert (await refused(target)).code is Code.TOOL_PROTOCOL_ERROR
         server.answer = legacy
         assert (await call(target)).body is not None
+
+
+async def test_who_has_left_is_told_to_the_server(wire: HttpWire, refused: Refused) -> None:
+    """Of a closed connection servers of that era are not to think so."""
+    asked: list[Any] = []
+
+    class Silent(Legacy):
+        def _answer(self, request: Seen, writer: asyncio.StreamWriter) -> None:
+            asked.append(request.json["id"])
+
+    async with playing(legacy := Silent()) as server:
+        assert (await refused(server.target(), timeout_s=0.2)).code is Code.TOOL_TIMEOUT
+        await wire.close()
+    assert {
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": asked[0]},
+    } in legacy.replies
+
+
+async def test_a_session_is_of_one_server_as_it_is_now(call: Call) -> None:
+    """Two servers may have one address, and one server other headers from now on."""
+    async with playing(legacy := Legacy()) as server:
+        keys = ["1", "1", "2"]
+        for key in keys:
+            await call(server.target(headers={"X-Key": key}), owner="alice")
+        assert legacy.made == 2
+        await call(server.target(name="other", headers={"X-Key": "2"}), owner="alice")
+        assert legacy.made == 3
+    sent = [one.header("x-key") for one in server.calls if b"tools/call" in one.body]
+    assert sent == [*keys, "2"]
