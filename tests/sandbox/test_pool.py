@@ -95,6 +95,24 @@ async def test_an_empty_pool_says_so_at_once(make: Make, place: PlayedPlace) -> 
     assert leased(pool) is not None
 
 
+async def test_a_task_has_the_processors_before_the_making_of_another_worker(
+    make: Make, place: PlayedPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make()
+    pool.open([EMPTY])
+    await pool.settle()
+    monkeypatch.setattr("app.sandbox.pool.service._HOLD_BACK_S", 3600)
+    assert leased(pool) is not None
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (len(place.made), place.making) == (2, 0)
+    monkeypatch.setattr("app.sandbox.pool.service._HOLD_BACK_S", 0)
+    assert leased(pool) is not None
+    async with asyncio.timeout(10):
+        while pool.waiting()["empty"] < PLAN.least:
+            await asyncio.sleep(0)
+
+
 async def test_refills_are_few_at_once(make: Make, place: PlayedPlace) -> None:
     pool = make(PoolPlan(least=4, most=8, memory_bytes=1000 * MIB, refills=2))
     pool.open([SCIENCE])

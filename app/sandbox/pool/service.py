@@ -18,6 +18,8 @@ from app.sandbox.types import IsolationError
 _log = logging.getLogger(__name__)
 
 _TEND_S = 5.0
+# Most tasks take less than to begin to make a worker does; they have the processors first.
+_HOLD_BACK_S = 0.02
 # Layers come and go; what is rarely asked for is not worth a look each time.
 _MOST_SHELVES = 32
 _UNSHARED = "own"
@@ -114,7 +116,7 @@ class Pool(Generic[W]):
                 found = one.worker
             else:
                 self._end(one.worker)
-        self._refill()
+        asyncio.get_running_loop().call_later(_HOLD_BACK_S, self._refill)
         return found
 
     def _shelf(self, wanted: Wanted) -> Shelf[W] | None:

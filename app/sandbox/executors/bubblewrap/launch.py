@@ -53,7 +53,7 @@ class Launcher:
             *_WALLS, "--info-fd", str(teller), *self._root(pipes), *self._given(room),
             *_writable(room), *self._rest(pipes),
         ]  # fmt: skip
-        given = pipes.give(b"".join(os.fsencode(option) + b"\0" for option in options))
+        given = pipes.give(os.fsencode("\0".join([*options, ""])))
         runner = [self.system.python.interpreter, "-s", "-S", "-P", "-B", next(iter(self.tools))]
         return [*self.command, "--args", str(given), "--", *runner, str(wire), str(wire)]
 

@@ -1,5 +1,6 @@
 """The descriptors that one launcher inherits; closed here once it has them."""
 
+import errno
 import fcntl
 import os
 
@@ -14,9 +15,10 @@ class Pipes:
         """A descriptor from which the child reads `data`, and nothing more."""
         fd = os.memfd_create("sandbox", os.MFD_CLOEXEC)
         self.inherited.append(fd)
-        with open(fd, "wb", closefd=False) as file:
-            file.write(data)
-        os.lseek(fd, 0, os.SEEK_SET)
+        # at a place, so that the child finds itself at the beginning
+        written = os.pwrite(fd, data, 0)
+        if written < len(data):
+            raise OSError(errno.ENOMEM, "there is no memory for a sandbox's files")
         return fd
 
     def lend(self, fd: int) -> int:
