@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from app.proxy.telling import Teller
 from app.proxy.wire import Answer, OnMessage, Target, Wire, cut
 from app.registry import ToolDefinition
 
-_TOKEN = "uaol"
+_numbers = count(1)
 _NONE: Mapping[str, str] = {}
 _EMPTY = msgspec.Raw(b"{}")
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -135,30 +136,41 @@ def _header_map(given: _Schema) -> Mapping[tuple[str, ...], str]:
     return x_mcp_header_map(given.schema)
 
 
-def asking_progress(params: dict[str, Any]) -> dict[str, Any]:
-    """Params that ask the server for progress."""
-    meta = dict(params.get("_meta") or {}) | {"progressToken": _TOKEN}
-    return params | {"_meta": meta}
+class _Told(msgspec.Struct, rename="camel"):
+    progress_token: str
+    progress: int | float
+    total: int | float | None = None
+    message: str | None = None
 
 
-def progress_to(tell: Teller) -> OnMessage:
-    """Hands progress notifications on, and lets all others be."""
+_told = msgspec.json.Decoder(_Told)
 
-    async def on_message(message: bytes) -> None:
-        parts = cut(message)
-        if parts.method != "notifications/progress":
+
+class Progress:
+    """The progress of one request: asks the server for it, and hands on what is said of it.
+
+    The token is the request's own: the stream of an older server carries what it says of others'.
+    """
+
+    def __init__(self, tell: Teller) -> None:
+        self._tell, self._token = tell, f"uaol-{next(_numbers)}"
+
+    def asked(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Params that ask for it."""
+        meta = dict(params.get("_meta") or {}) | {"progressToken": self._token}
+        return {**params, "_meta": meta}
+
+    async def __call__(self, message: bytes) -> None:
+        """Take a message of the server's; all but this progress is let be."""
+        try:
+            parts = cut(message)
+            if parts.method != "notifications/progress":
+                return
+            said = _told.decode(parts.params)
+        except (ValueError, RecursionError):
             return
-        said = orjson.loads(parts.params or b"{}")
-        progress, total = said.get("progress"), said.get("total")
-        if isinstance(progress, int | float):
-            text = said.get("message")
-            await tell(
-                progress,
-                total if isinstance(total, int | float) else None,
-                text if isinstance(text, str) else None,
-            )
-
-    return on_message
+        if said.progress_token == self._token:
+            await self._tell(said.progress, said.total, said.message)
 
 
 def _scrubbing(on_message: OnMessage | None, injected: Injection) -> OnMessage | None:

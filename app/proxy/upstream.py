@@ -15,7 +15,7 @@ from mcp_types import INTERNAL_ERROR
 
 from app.kernel.principal import Principal
 from app.proxy.backends.base import Greeting, ServerBackend
-from app.proxy.carrying import asking_progress, carry, fill_message, injection, progress_to, renewed
+from app.proxy.carrying import Progress, carry, fill_message, injection, renewed
 from app.proxy.credentials import Credentials, Injection, UpstreamRefusedError
 from app.proxy.faults import protocol_error
 from app.proxy.telling import Teller
@@ -107,7 +107,8 @@ class Upstream:
         """
         if self.target is None:
             return await self.backend.ask(principal, method, params, timeout_s, on_progress)
-        sent = params if on_progress is None else asking_progress(params)
+        progress = None if on_progress is None else Progress(on_progress)
+        sent = params if progress is None else progress.asked(params)
         if capabilities is not None:
             sent = sent | {"_meta": dict(sent.get("_meta") or {}) | {_CAPABILITIES: capabilities}}
         answer = await carry(
@@ -120,7 +121,7 @@ class Upstream:
             name=name,
             timeout_s=timeout_s,
             headers=headers,
-            on_message=None if on_progress is None else progress_to(on_progress),
+            on_message=progress,
         )
         return read_result(answer, self.name)
 

@@ -1,3 +1,4 @@
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from app.kernel.errors import AppError, Code
 from app.proxy.backends.remote import check_url
 from app.registry import ServerConfig
-from tests.proxy.harness import USER, World, running, until
+from tests.proxy.harness import OUTPUT_LIMIT, USER, World, running, until
 from tests.proxy.servers.remote import Remote
 
 pytestmark = pytest.mark.anyio
@@ -93,6 +94,16 @@ async def test_a_front_that_misbehaves(
     assert not any(item["path"] == "/elsewhere" for item in remote.requests)
     remote.answer = None
     assert (await far.call("far.echo", a=1)).structured == {"a": 1}
+
+
+async def test_what_is_packed_is_never_unpacked(remote: Remote) -> None:
+    """A megabyte of it could become a gigabyte here, after the cap."""
+    kind = (b"content-type", b"application/json")
+    packed = gzip.compress(b" " * 10 * OUTPUT_LIMIT)
+    remote.answer = (200, [kind, (b"content-encoding", b"gzip")], packed)
+    async with running(config(remote)) as world:
+        assert "compresses its answer" in (world.health("far").error or "")
+        assert {item["accept-encoding"] for item in remote.requests} == {"identity"}
 
 
 async def test_a_server_that_goes_away_is_found_again() -> None:

@@ -32,7 +32,7 @@ from app.kernel.principal import Principal
 from app.proxy.backends.base import Link
 from app.proxy.backends.exchange import current
 from app.proxy.backends.raw import raw_error, raw_result
-from app.proxy.carrying import asking_progress, carry, param_headers, progress_to
+from app.proxy.carrying import Progress, carry, param_headers
 from app.proxy.credentials import Credentials
 from app.proxy.faults import leads_back, output_too_large, protocol_error, server_down
 from app.proxy.telling import teller
@@ -112,6 +112,7 @@ class RemoteConnector:
     ) -> RawResult:
         """Send one call over the wire. A server that is gone is connected to anew."""
         tell = teller()
+        progress = None if tell is None else Progress(tell)
         params: dict[str, Any] = {"name": tool.definition.name, "arguments": arguments}
         try:
             answer = await carry(
@@ -120,11 +121,11 @@ class RemoteConnector:
                 self._credentials,
                 call.principal,
                 "tools/call",
-                orjson.dumps(params if tell is None else asking_progress(params)),
+                orjson.dumps(params if progress is None else progress.asked(params)),
                 name=tool.definition.name,
                 timeout_s=_LONGEST_S,
                 headers=param_headers(tool.definition, arguments),
-                on_message=None if tell is None else progress_to(tell),
+                on_message=progress,
             )
         except UnreachableError as error:
             link.fail(error)
@@ -212,14 +213,17 @@ class _ServerTransport(httpx2.AsyncBaseTransport):
         for name, value in self._server.headers.items():
             request.headers[name] = value
         request.headers[HEADER] = via()
+        # The cap is on what comes, and what is packed grows only after it.
+        request.headers["accept-encoding"] = "identity"
         try:
             response = await self._pool.transport.handle_async_request(request)
         except httpx2.TransportError as error:
             return self._unreachable(request, error)
         if (fault := self._fault(request, response)) is not None:
             _note(self._link, fault)
-        # The SDK follows redirects within an origin, which it cannot without this.
-        response.headers.pop("location", None)
+        # The SDK follows redirects within an origin, and unpacks, which it cannot without these.
+        for name in ("location", "content-encoding"):
+            response.headers.pop(name, None)
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _CappedStream(
             response.stream, self._link, self._limit, is_endless=request.method == "GET"
@@ -250,6 +254,8 @@ class _ServerTransport(httpx2.AsyncBaseTransport):
             return leads_back(name)
         if response.is_server_error:
             return server_down(name, f"answers with HTTP {status}")
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            return protocol_error(name, "compresses its answer, which nobody asked for")
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.method == "POST" and status == 200 and media_type not in _MEDIA_TYPES:
             return protocol_error(name, f"answers with the content type {media_type[:60]!r}")
