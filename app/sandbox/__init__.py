@@ -5,6 +5,7 @@ from app.sandbox.egress import egress_summary
 from app.sandbox.executors import AUTO, EXECUTORS, Options, PooledExecutor, Setup, make_executors
 from app.sandbox.layers import LayerLimits, Layers, Sources, open_sources
 from app.sandbox.making import Sandboxing, make_sandbox
+from app.sandbox.policy import available as installed_science
 from app.sandbox.pool import PoolPlan
 from app.sandbox.service import Sandbox
 from app.sandbox.sessions import SessionPlan
@@ -62,6 +63,7 @@ __all__ = [
     "Volume",
     "Volumes",
     "egress_summary",
+    "installed_science",
     "make_executors",
     "make_sandbox",
     "open_sources",

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from app.kernel.errors import Code
 from app.kernel.principal import Principal
 from app.proxy import ToolCall, isolation_of, sandbox_tool, telling_to
 from app.sandbox import (
+    Capabilities,
     Ended,
     Event,
     Limits,
@@ -29,10 +31,25 @@ from tests.proxy.harness import USER, World, running
 
 pytestmark = pytest.mark.anyio
 
-PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 40
-JPEG = b"\xff\xd8\xff\xe0" + b"x" * 40
+
+def png(width: int, height: int) -> bytes:
+    """The begin of a picture of that size, as far as anybody here looks at it."""
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", width, height) + b"x" * 40
+
+
+def jpeg(width: int, height: int) -> bytes:
+    """As `png`; the size comes behind a segment of another kind."""
+    frame = struct.pack(">HHBHH", 0xFFC2, 17, 8, height, width)
+    return b"\xff\xd8\xff\xe0\0\x04ab" + frame + b"x" * 40
+
+
+PNG, JPEG = png(640, 480), jpeg(640, 480)
 SVG = b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 TOOL = "sandbox.run_python"
+DROPPED = """\
+7
+Not among the files: a: too large.
+There may be 200 files of together 366.2 KiB."""
 
 
 def file(name: str, content: bytes) -> OutputFile:
@@ -52,6 +69,9 @@ class Played(Sandbox):
 
     def status(self) -> SandboxStatus:
         return SandboxStatus(True, "played", level="none")
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities("played", (), (), "3.11.2", {"numpy": "2.4.6", "six": "1.17.0"})
 
     async def run(self, spec: TaskSpec) -> TaskResult:
         self.specs.append(spec)
@@ -113,7 +133,15 @@ async def test_pictures_take_a_bounded_part_of_the_answer(world: World, sandbox:
     assert shown == [len(large), len(PNG)]
 
 
-@pytest.mark.parametrize("content", [b"<html><svg", b"", b"GIF89a", b"text <svg>", b"<a/>"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<html><svg", b"", b"GIF89a", b"text <svg>", b"<a/>", png(0, 10), png(10, 8001),
+        png(2**31, 10), png(10, 10)[:20], b"\x89PNG\r\n\x1a\n" + b"x" * 40, jpeg(0, 10),
+        jpeg(65_535, 10), jpeg(10, 10)[:12], b"\xff\xd8" + b"\xff\xe0\0\0" * 5000,
+        b'<!DOCTYPE svg [<!ENTITY a "b">]><svg>&a;</svg>',
+    ],
+)  # fmt: skip
 async def test_what_is_no_picture_is_not_shown_as_one(
     world: World, sandbox: Played, content: bytes
 ) -> None:
@@ -134,6 +162,10 @@ async def test_what_is_no_picture_is_not_shown_as_one(
             {"status": "error", "stdout": "a\n", "stderr": "Boom\n"},
             "a\nBoom\nThe code ended with status error.",
         ),
+        (
+            {"dropped": ("a: too large",), "value": "7"},
+            DROPPED,
+        ),
         ({"stdout": "a\x00b"}, "a\u2400b"),
     ],
 )
@@ -151,9 +183,70 @@ async def test_a_long_text_is_cut_and_says_so(world: World, sandbox: Played) -> 
     sandbox.result = replace(sandbox.result, stdout="x" * 150_000)
     answer = await world.call(TOOL, code="1")
     assert len(answer.content[0]["text"]) < 101_000
-    assert "cut here" in answer.content[0]["text"]
+    assert "left out here" in answer.content[0]["text"]
     assert answer.structured is not None
     assert len(answer.structured["stdout"]) == 150_000
+
+
+async def test_of_a_long_text_the_error_is_shown(world: World, sandbox: Played) -> None:
+    sandbox.result = replace(sandbox.result, status="error", stdout="x" * 10**6, stderr="Boom\n")
+    text = (await world.call(TOOL, code="1")).content[0]["text"]
+    assert text.endswith("Boom\nThe code ended with status error.")
+
+
+@pytest.mark.parametrize("printed", ["\x01", "x", "\U0001f9ec", "x\x01"])
+async def test_no_answer_is_too_large_to_be_given(
+    world: World, sandbox: Played, printed: str
+) -> None:
+    text = printed * (2**20 // len(printed.encode()))
+    files = tuple(file(f"{i}.png", PNG + b"x" * 100_000) for i in range(3))
+    sandbox.result = replace(
+        sandbox.result, stdout=text, stderr=text, value=text[:50_000], files=files,
+        plots=tuple(one.name for one in files),
+    )  # fmt: skip
+    answer = await called(world)
+    assert (answer["is_stdout_truncated"], answer["is_stderr_truncated"]) == (True, True)
+    assert [one["size"] for one in answer["files"]] == [one.size for one in files]
+    for name in ("stdout", "stderr"):
+        assert text.startswith(answer[name])
+        assert len(answer[name]) > 10_000
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"status": "timeout"}, "It had 3 seconds, and `timeout_s` may be up to 20"),
+        ({"status": "oom"}, "It may use 2 GiB of memory"),
+        ({"status": "output_limit"}, "It may print 1 MiB"),
+        ({"status": "killed"}, "run it again"),
+        ({"status": "error", "exit_code": -11}, "by SIGSEGV"),
+        ({"status": "error", "exit_code": -63}, "by signal 63"),
+        (
+            {"status": "error", "stderr": "x\nModuleNotFoundError: No module named 'Bio'\n"},
+            "Name the package that has this module in `requirements`.",
+        ),
+        (
+            {"status": "error", "stderr": "URLError: [Errno -3] Temporary failure in name res"
+             "olution"},
+            "unless `egress` names a policy",
+        ),
+        ({"dropped": tuple(f"{i}: too many files" for i in range(9))}, "4: too many files; and 4"),
+    ],
+)  # fmt: skip
+async def test_the_text_says_what_to_do_next(
+    world: World, sandbox: Played, result: dict[str, Any], said: str
+) -> None:
+    sandbox.result = replace(sandbox.result, **result)
+    assert said in (await world.call(TOOL, code="1", timeout_s=3)).content[0]["text"]
+
+
+async def test_code_with_a_way_out_is_not_told_that_it_has_none(
+    world: World, sandbox: Played
+) -> None:
+    failed = "gaierror: [Errno -3] Temporary failure in name resolution"
+    sandbox.result = replace(sandbox.result, status="error", stderr=failed)
+    text = (await world.call(TOOL, code="1", egress="bio")).content[0]["text"]
+    assert text == f"{failed}\nThe code ended with status error."
 
 
 async def test_files_come_inline_and_by_reference(
@@ -233,6 +326,7 @@ async def test_the_description_says_what_isolates_code_here(
 
     assert "Isolation here: none (played)." in await description()
     assert "Egress policies: bio." in await description()
+    assert "Installed: numpy==2.4.6.\nLimits: 20 seconds, 2 GiB of memory" in await description()
     monkeypatch.setattr(sandbox, "status", lambda: SandboxStatus(False))
     assert "cannot be isolated" in await description()
 

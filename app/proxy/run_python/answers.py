@@ -5,27 +5,54 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import orjson
+
+from app.proxy.run_python.notes import notes
+from app.proxy.run_python.pictures import pictures
 from app.proxy.types import RawResult
-from app.sandbox import OutputFile, TaskResult, egress_summary
+from app.sandbox import OutputFile, TaskResult, TaskSpec, egress_summary
 
 _SHOWN_CHARS = 100_000
-_SHOWN_PICTURES = 20
-_HEAD_BYTES = 4096
-_PROLOG, _PROLOG_PARTS = ((b"<?", b"?>"), (b"<!--", b"-->"), (b"<!DOCTYPE", b">")), 4
+_MOST_OF_TEXT, _LONGEST_ESCAPE = 16, 6
+_CUT = "\n[... the structured result has what was left out here ...]\n"
 # What no text column of PostgreSQL can hold, and what shows it.
 _NUL, _NUL_SHOWN = "\x00", "\u2400"
 
 
-def answer(result: TaskResult, picture_bytes: int) -> RawResult:
-    """The tool's answer; at most `picture_bytes` of pictures are shown besides being files."""
-    structured = {
+def answer(spec: TaskSpec, result: TaskResult, output_limit: int, ceiling_s: float) -> RawResult:
+    """The tool's answer, of at most `output_limit` bytes of JSON; `ceiling_s` is the longest run.
+
+    Pictures are shown in an eighth of it besides being files. What was printed gets what is left:
+    an answer that is too large would be refused after the code has run, and cost nothing.
+    """
+    shown = pictures(result, output_limit // 8)
+    told = notes(result, spec.limits, ceiling_s, is_open=spec.egress is not None)
+    most_chars = min(_SHOWN_CHARS, output_limit // _MOST_OF_TEXT // _LONGEST_ESCAPE)
+    content = [_text(result, len(shown), told, most_chars), *shown]
+    structured = _structured(result)
+    room = output_limit - len(orjson.dumps([structured, content]))
+    # Of what does not fit, the value and the errors come first.
+    for name, share in (("value", room // 4), ("stderr", room // 2), ("stdout", room)):
+        if (printed := getattr(result, name)) is None:
+            continue
+        text = _plain(printed)
+        structured[name] = kept = _fitting(text, min(share, room))
+        if name != "value":
+            structured[f"is_{name}_truncated"] |= len(kept) < len(text)
+        room -= _size(kept)
+    return RawResult(structured=structured, content=content)
+
+
+def _structured(result: TaskResult) -> dict[str, Any]:
+    """All but the texts that may be long."""
+    return {
         "status": result.status,
         "exit_code": result.exit_code,
-        "stdout": _plain(result.stdout),
-        "stderr": _plain(result.stderr),
+        "stdout": "",
+        "stderr": "",
         "is_stdout_truncated": result.is_stdout_truncated,
         "is_stderr_truncated": result.is_stderr_truncated,
-        "value": None if result.value is None else _plain(result.value),
+        "value": None if result.value is None else "",
         "files": [_file(file) for file in result.files],
         "plots": list(result.plots),
         "dropped": [_plain(note) for note in result.dropped],
@@ -36,8 +63,18 @@ def answer(result: TaskResult, picture_bytes: int) -> RawResult:
         "session_runs": result.session_runs,
         "egress": egress_summary(result.egress),
     }
-    pictures = _pictures(result, picture_bytes)
-    return RawResult(structured=structured, content=[_text(result, len(pictures)), *pictures])
+
+
+def _fitting(text: str, room: int) -> str:
+    """As much of the text's begin as takes at most `room` bytes, escaped."""
+    while text and (size := _size(text)) > room:
+        text = text[: len(text) * max(room, 0) // size * 9 // 10]
+    return text
+
+
+def _size(text: str) -> int:
+    """Bytes of JSON that it adds where there was an empty text."""
+    return len(orjson.dumps(text)) - 2
 
 
 def isolation_of(tool: str, structured: Mapping[str, Any] | None) -> dict[str, str]:
@@ -55,24 +92,6 @@ def egress_of(tool: str, structured: Mapping[str, Any] | None) -> dict[str, Any]
     return {"egress": structured["egress"]}
 
 
-def picture_type(data: bytes) -> str | None:
-    """The media type of a picture a client can show, by its first bytes; None for others."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    return "image/svg+xml" if _is_svg(data[:_HEAD_BYTES]) else None
-
-
-def _is_svg(head: bytes) -> bool:
-    """Whether the first element is `svg`, whatever stands before it (XML 1.0, section 2.8)."""
-    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for start, end in _PROLOG * _PROLOG_PARTS:
-        if head.startswith(start):
-            head = head.partition(end)[2].lstrip()
-    return head[:4] == b"<svg" and head[4:5] in (b" ", b"\n", b"\r", b"\t", b">", b"/")
-
-
 def _file(file: OutputFile) -> dict[str, Any]:
     return {
         "name": file.name,
@@ -82,35 +101,19 @@ def _file(file: OutputFile) -> dict[str, Any]:
     }
 
 
-def _pictures(result: TaskResult, room: int) -> list[dict[str, Any]]:
-    shown: list[dict[str, Any]] = []
-    by_name = {file.name: file for file in result.files}
-    for file in (by_name[name] for name in result.plots if name in by_name):
-        media_type = picture_type(file.content)
-        if media_type is None or file.size > room or len(shown) == _SHOWN_PICTURES:
-            continue
-        room -= file.size
-        data = base64.b64encode(file.content).decode()
-        shown.append({"type": "image", "data": data, "mimeType": media_type})
-    return shown
-
-
-def _text(result: TaskResult, pictures: int) -> dict[str, Any]:
+def _text(result: TaskResult, shown: int, told: list[str], most_chars: int) -> dict[str, Any]:
     """What a notebook would show below the cell; of failed code its errors, too."""
     text = _joined(result.stdout, result.value or "")
     if result.status != "ok" or not text:
         text = _joined(text, result.stderr)
-    notes = []
-    if result.status != "ok":
-        notes.append(f"The code ended with status {result.status}.")
-    elif not text and not pictures:
-        notes.append("The code ended with status ok and printed nothing.")
-    if left := len(result.plots) - pictures:
-        notes.append(f"{left} more of the {len(result.plots)} pictures are among the files.")
-    if len(text) > _SHOWN_CHARS:
-        text = text[:_SHOWN_CHARS]
-        notes.append("The text was cut here; the structured result has more.")
-    return {"type": "text", "text": _plain(_joined(text, *notes))}
+    if result.status == "ok" and not text and not shown:
+        told = ["The code ended with status ok and printed nothing.", *told]
+    if left := len(result.plots) - shown:
+        told = [*told, f"{left} more of the {len(result.plots)} pictures are among the files."]
+    if len(text) > most_chars:
+        # What ended the code stands last.
+        text = text[: most_chars // 2] + _CUT + text[-most_chars // 2 :]
+    return {"type": "text", "text": _plain(_joined(text, *told))}
 
 
 def _plain(text: str) -> str:

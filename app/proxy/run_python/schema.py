@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.sandbox import SandboxStatus
+from app.proxy.run_python.notes import size
+from app.sandbox import Limits, SandboxStatus
 
 _MAX_CODE = 1_000_000
 _ABOUT = """\
-Run Python in a sandbox{network}. Input files are in /task/input/<name>; files written to
-/task/output come back, and so do pictures that matplotlib or plotly show. The value of a last
-expression is shown as in a notebook. `requirements` are PEP 508 names of packages, with versions
-if need be. With a `session_id` the next call of the same id finds the variables of this one;
-`session_runs` 1 means that the session is new. Progress carries what the code prints meanwhile.
+Run Python in a sandbox{network}. Input files are in /task/input/<name>. Files written to
+/task/output, the working directory, come back, and so do pictures that matplotlib or plotly show.
+The value of a last expression is shown as in a notebook. With a `session_id` the next call of the
+same id finds the variables of this one; `session_runs` 1 means that the session is new. Progress
+carries what the code prints meanwhile.
 The result's `status` says how the code ended: ok, error, timeout, oom, output_limit or killed."""
 
 INPUT: dict[str, Any] = {
@@ -25,6 +26,11 @@ INPUT: dict[str, Any] = {
             "maxItems": 50,
             "items": {"type": "string", "minLength": 1, "maxLength": 200},
             "default": [],
+            "description": (
+                "Packages by name, with versions if need be (PEP 508), as in biopython or "
+                "polars>=1: not modules (Bio), not the standard library, no URLs, no extras. "
+                "New ones are prepared first; where that outlasts the call, call again."
+            ),
         },
         "input_files": {
             "type": "array",
@@ -36,7 +42,12 @@ INPUT: dict[str, Any] = {
                 "additionalProperties": False,
                 "required": ["name"],
                 "properties": {
-                    "name": {"type": "string", "minLength": 1, "maxLength": 200},
+                    "name": {
+                        "type": "string",
+                        "minLength": 1,
+                        "maxLength": 200,
+                        "description": "A plain name, without folders.",
+                    },
                     "file_id": {
                         "type": "string",
                         "format": "file",
@@ -133,12 +144,25 @@ OUTPUT: dict[str, Any] = {
 }
 
 
-def describe(status: SandboxStatus, notes: Sequence[str], *, is_open: bool) -> str:
+def describe(
+    status: SandboxStatus,
+    installed: Sequence[str],
+    limits: Limits,
+    notes: Sequence[str],
+    *,
+    is_open: bool,
+) -> str:
     """The tool's description, which says what isolates code on this machine right now."""
     said = [_ABOUT.format(network="" if is_open else " without network")]
     if status.available:
         said.append(f"Isolation here: {status.level} ({status.executor}).")
     else:
         said.append("Code cannot be isolated on this machine at present: every call is refused.")
+    if installed:
+        said.append(f"Installed: {', '.join(installed)}.")
+    said.append(
+        f"Limits: {limits.wall_s:g} seconds, {size(limits.memory_bytes)} of memory, "
+        f"{size(limits.stdout_bytes)} printed."
+    )
     said += [note for note in notes if note]
     return "\n".join(said)

@@ -17,7 +17,15 @@ from app.proxy.run_python.schema import INPUT, OUTPUT, describe
 from app.proxy.telling import teller
 from app.proxy.types import RawResult, ToolCall
 from app.registry import ToolDefinition
-from app.sandbox import InputFile, Limits, Sandbox, Sandboxing, TaskResult, TaskSpec
+from app.sandbox import (
+    InputFile,
+    Limits,
+    Sandbox,
+    Sandboxing,
+    TaskResult,
+    TaskSpec,
+    installed_science,
+)
 
 # What starting and clearing away may take on top of the code's own wall time.
 _OVERHEAD_S = 30.0
@@ -29,8 +37,7 @@ class _RunPython:
 
     def __init__(self, sandbox: Sandbox, output_limit: int) -> None:
         self._sandbox = sandbox
-        # In base64 the files take half of an answer, pictures a sixth; the rest is for text.
-        self._file_bytes, self._picture_bytes = output_limit * 3 // 8, output_limit // 8
+        self._output_limit = output_limit
 
     async def __call__(self, call: ToolCall, arguments: dict[str, Any]) -> RawResult:
         """One call. Raises the sandbox's errors; what the code does wrong is in the answer."""
@@ -47,7 +54,7 @@ class _RunPython:
                 f"The sandbox failed: {result.stderr[:500] or 'no reason was given'}",
                 hint="Try again; `uaol doctor` tests the sandbox.",
             )
-        return answer(result, self._picture_bytes)
+        return answer(spec, result, self._output_limit, self._sandbox.new_limits().wall_s)
 
     async def _carry(self, spec: TaskSpec) -> TaskResult:
         if (tell := teller()) is None:
@@ -72,7 +79,9 @@ class _RunPython:
     def _limits(self, call: ToolCall, arguments: dict[str, Any]) -> Limits:
         asked = [each for each in (call.timeout_s, arguments.get("timeout_s")) if each is not None]
         limits = self._sandbox.new_limits(wall_s=min(asked, default=None))
-        return replace(limits, output_bytes=min(limits.output_bytes, self._file_bytes))
+        # In base64 the files take half of an answer, pictures a sixth; the rest is for text.
+        most = self._output_limit * 3 // 8
+        return replace(limits, output_bytes=min(limits.output_bytes, most))
 
 
 def sandbox_tool(
@@ -87,10 +96,17 @@ def sandbox_tool(
 
     `notes` are sentences for its description; `is_open` says that code may reach other hosts.
     """
+    limits = sandbox.new_limits()
+
+    def about() -> str:
+        status = sandbox.status()
+        there = installed_science(sandbox.capabilities().distributions) if status.available else []
+        return describe(status, there, limits, notes, is_open=is_open)
+
     definition = ToolDefinition(
         server="sandbox",
         name="run_python",
-        description=describe(sandbox.status(), notes, is_open=is_open),
+        description=about(),
         input_schema=INPUT,
         output_schema=OUTPUT,
         annotations={"readOnlyHint": True, "destructiveHint": False, "openWorldHint": is_open},
@@ -99,9 +115,9 @@ def sandbox_tool(
         definition,
         _RunPython(sandbox, output_limit),
         price_micro=price_micro,
-        timeout_s=sandbox.new_limits().wall_s,
+        timeout_s=limits.wall_s,
         margin_s=_OVERHEAD_S,
-        describe=lambda: describe(sandbox.status(), notes, is_open=is_open),
+        describe=about,
     )
 
 
