@@ -159,7 +159,8 @@ def run() -> None:
     """The entry point."""
     from app.kernel.telemetry import configure_logging
 
-    configure_logging(os.environ.get("UAOL_LOG_LEVEL", "WARNING"))
+    # `serve`, `worker` and `sandboxd`, whose logs a machine reads, change it to JSON.
+    configure_logging(os.environ.get("UAOL_LOG_LEVEL", "WARNING"), is_plain=True)
     try:
         main(standalone_mode=False)
     except AppError as error:

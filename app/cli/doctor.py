@@ -74,12 +74,16 @@ def _sandbox(services: Any) -> Finding:
     )
 
 
+def _counted(tools: int) -> str:
+    return "1 tool" if tools == 1 else f"{tools} tools"
+
+
 def _servers(services: Any) -> list[Finding]:
     return [
         Finding(
             f"server {server.name}",
             server.is_up,
-            f"{server.tools} tools" if server.is_up else server.error or "down",
+            _counted(server.tools) if server.is_up else server.error or "down",
             ""
             if server.is_up
             else "Check its entry in mcp_config.yaml; `make install` installs the bundled ones.",

@@ -1,4 +1,4 @@
-"""What the process tells about itself: JSON logs without secrets, and its metrics."""
+"""What the process tells about itself: logs without secrets, and its metrics."""
 
 import logging
 import re
@@ -14,7 +14,14 @@ from app.kernel.errors import AppError, Code
 from app.kernel.metrics import Metrics
 from app.kernel.scrub import injected
 
-__all__ = ["JsonFormatter", "Metrics", "configure_logging", "request_id", "scrub"]
+__all__ = [
+    "JsonFormatter",
+    "Metrics",
+    "PlainFormatter",
+    "configure_logging",
+    "request_id",
+    "scrub",
+]
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -85,12 +92,23 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(body).decode()
 
 
-class _JsonHandler(logging.StreamHandler[Any]):
+class PlainFormatter(logging.Formatter):
+    """`warning: message`, for people at a terminal; secrets are hidden as in `JsonFormatter`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record, and below it the traceback if there is one."""
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return scrub(text)
+
+
+class _OwnHandler(logging.StreamHandler[Any]):
     """The process's own handler; a class, so that configuring twice does not double the lines."""
 
 
-def configure_logging(level: str = "INFO") -> None:
-    """Send every log record of the process to standard error as one line of JSON.
+def configure_logging(level: str = "INFO", *, is_plain: bool = False) -> None:
+    """Send every log record of the process to standard error, as one line of JSON or as words.
 
     Raises `config_invalid` for a level that logging does not know.
     """
@@ -100,10 +118,10 @@ def configure_logging(level: str = "INFO") -> None:
             f"'{level}' is no log level.",
             hint="Set UAOL_LOG_LEVEL to DEBUG, INFO, WARNING, ERROR or CRITICAL.",
         )
-    handler = _JsonHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler = _OwnHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter() if is_plain else JsonFormatter())
     root = logging.getLogger()
-    root.handlers = [kept for kept in root.handlers if not isinstance(kept, _JsonHandler)]
+    root.handlers = [kept for kept in root.handlers if not isinstance(kept, _OwnHandler)]
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(True)

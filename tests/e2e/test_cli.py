@@ -176,6 +176,7 @@ async def test_doctor(platform: Platform) -> None:
     found = re.findall(r"^(ok|NO) +(\S+)", well.stdout, re.MULTILINE)
     assert {"disk", "port", "hub", "sandbox", "server"} == {what for _, what in found}
     assert (well.code, {state for state, _ in found}) == (0, {"ok"}), well.stdout
+    assert re.search(r"^ok +server sandbox +1 tool +$", well.stdout, re.MULTILINE), well.stdout
 
 
 async def test_doctor_finds_what_is_ill(platform: Platform, tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def test_one_line_a_record_however_often_configured(capsys: pytest.CaptureFixtur
     }
 
 
+def test_words_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    configure_logging(is_plain=True)
+    logging.getLogger("app.x").warning("may now pass, key %s", SECRET)
+    try:
+        raise ValueError(f"Bearer {SECRET}")
+    except ValueError:
+        logging.getLogger("app.x").exception("it broke")
+    first, second, *traceback = capsys.readouterr().err.splitlines()
+    assert (first, second) == ("warning: may now pass, key uaol_***", "error: it broke")
+    assert traceback[0].startswith("Traceback")
+    assert SECRET not in "".join(traceback)
+
+
 def test_an_unknown_level_is_an_error() -> None:
     before = logging.getLogger().handlers[:]
     with pytest.raises(AppError, match="'loud'") as caught:
