@@ -2,26 +2,18 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import httpx2
 import pytest
 from fastapi import FastAPI, Response
 
-from app.kernel.clock import SystemClock
-from app.kernel.ratelimit import Limiter
 from app.kernel.settings import Settings
-from app.main import create_app
-from app.proxy import ToolProxy
 from app.registry import Prices, ServerConfig, UpstreamOAuth
 from app.surfaces.listening import bind, listening, url_of
-from app.surfaces.safe import finder, open_safe
-from app.surfaces.services import Services
-from app.wiring import catalogue
 from tests.books import assert_balanced
 from tests.proxy.oauth.servers import AuthServer, McpServer
-from tests.surfaces.conftest import _no_file
+from tests.surfaces.secrets_sent.house import House, opened
 from tests.surfaces.secrets_sent.upstream import Leaky
 from tests.surfaces.test_http_errors import assert_problem
 from tests.surfaces.world import World
@@ -79,39 +71,29 @@ def _again(body: bytes, rest: Any) -> Any:
 
 @dataclass
 class Site:
-    world: World
-    services: Services
+    house: House
     guard: McpServer
     server: Protected
-    http: httpx2.AsyncClient
 
     @property
     def auth(self) -> AuthServer:
         return self.guard.auth
 
-    async def call(self, tool: str = "echo") -> httpx2.Response:
-        return await self.http.post(f"/v1/tools/far.{tool}/call", json={"arguments": {}})
-
     async def connect(self) -> None:
         """By the pages, as a user does."""
         path = "/v1/oauth/connect/far"
-        page = await self.http.post(path, data={"key": self.world.alice.key})
+        page = await self.house.http.post(path, data={"key": self.house.world.alice.key})
         assert page.status_code == 200, page.text
         flow = page.text.partition('name="flow" value="')[2][:36]
-        leaving = await self.http.post(f"{path}/approve", data={"flow": flow})
-        back = await self.http.get(leaving.headers["location"])
-        done = await self.http.get(back.headers["location"])
+        leaving = await self.house.http.post(f"{path}/approve", data={"flow": flow})
+        back = await self.house.http.get(leaving.headers["location"])
+        done = await self.house.http.get(back.headers["location"])
         assert done.status_code == 200, done.text
-
-    async def spent(self) -> tuple[int, int]:
-        async with self.world.database.begin(self.world.alice.principal) as uow:
-            wallet = await self.services.billing.wallet(uow, self.world.alice.user_id)
-        return wallet.captured_micro, wallet.held_micro
 
 
 @pytest.fixture
 async def site(world: World, settings: Settings) -> AsyncIterator[Site]:
-    base, clock, auth = world.services, SystemClock(), AuthServer()
+    auth = AuthServer()
     guard = McpServer(auth)
     server, door, place = Protected(guard), bind("127.0.0.1", 0), bind("127.0.0.1", 0)
     auth.url = url_of(place)
@@ -127,78 +109,54 @@ async def site(world: World, settings: Settings) -> AsyncIterator[Site]:
             is_trusted=True,
             oauth=UpstreamOAuth(),
         )
-        find = finder(base.registry, [config])
-        safe = open_safe(settings, world.database, base.wakeups, clock, find)
-        proxy = ToolProxy(
-            base.registry,
-            Limiter(clock),
-            settings,
-            _no_file,
-            [],
-            clock,
-            servers=[config],
-            on_listed=catalogue(world.database, base.registry, base.billing),
-            credentials=safe.credentials,
-        )
-        services = replace(base, proxy=proxy, safe=safe, settings=settings)
-        await proxy.start()
-        async with (
-            listening(create_app(services), settings, door) as url,
-            httpx2.AsyncClient(
-                base_url=url, headers=dict(world.alice.headers), timeout=30, trust_env=False
-            ) as http,
-        ):
-            yield Site(world, services, guard, server, http)
-        await proxy.close()
-        await safe.web.close()
+        async with opened(world, settings, config, door) as house:
+            yield Site(house, guard, server)
 
 
 async def test_from_the_first_refusal_to_an_answer(site: Site) -> None:
-    problem = assert_problem(await site.call(), 409, "connection_required")
+    problem = assert_problem(await site.house.call(), 409, "connection_required")
     url = problem["details"]["connect_url"]
-    assert (await site.http.get(url)).status_code == 200
-    assert await site.spent() == (0, 0)
+    assert (await site.house.http.get(url)).status_code == 200
+    assert await site.house.spent() == (0, 0)
     await site.connect()
-    answer = await site.call()
+    answer = await site.house.call()
     assert answer.status_code == 200, answer.text
     (token,) = site.auth.access
     assert site.server.tokens == [f"Bearer {token}"]
     assert token not in answer.text
-    assert await site.spent() == (PRICE, 0)
-    await assert_balanced(site.world.database)
+    assert await site.house.spent() == (PRICE, 0)
+    await assert_balanced(site.house.world.database)
 
 
 async def test_a_token_that_is_turned_down_is_renewed_and_the_call_goes_through(
     site: Site,
 ) -> None:
     await site.connect()
-    assert (await site.call()).status_code == 200
+    assert (await site.house.call()).status_code == 200
     for issued in site.auth.access.values():
         issued.is_live = False
-    async with site.world.database.begin(site.world.alice.principal.elevated()) as uow:
+    async with site.house.world.database.begin(site.house.world.alice.principal.elevated()) as uow:
         await uow.execute(
             "update app.oauth_connection set refreshed_at = now() - interval '1 hour'"
         )
-    assert (await site.call()).status_code == 200
+    assert (await site.house.call()).status_code == 200
     assert site.auth.count("refresh_token") == 1
     assert len(site.server.tokens) == 2
-    assert await site.spent() == (2 * PRICE, 0)
+    assert await site.house.spent() == (2 * PRICE, 0)
 
 
 async def test_more_consent_is_asked_for_and_given(site: Site) -> None:
     await site.connect()
-    problem = assert_problem(await site.call("progress"), 409, "connection_required")
+    problem = assert_problem(await site.house.call("progress"), 409, "connection_required")
     assert problem["details"]["scopes"] == ["write"]
-    assert await site.spent() == (0, 0)
+    assert await site.house.spent() == (0, 0)
     await site.connect()
-    assert (await site.call("progress")).status_code == 200
+    assert (await site.house.call("progress")).status_code == 200
 
 
 async def test_another_user_is_not_connected_by_it(site: Site) -> None:
     await site.connect()
-    bob = dict(site.world.bob.headers)
-    path = "/v1/tools/far.echo/call"
-    answer = await site.http.post(path, json={"arguments": {}}, headers=bob)
+    answer = await site.house.call(headers=dict(site.house.world.bob.headers))
     assert_problem(answer, 409, "connection_required")
 
 
@@ -206,12 +164,12 @@ async def test_a_lost_connection_costs_nothing_and_closes_no_circuit(site: Site)
     await site.connect()
     for each in (*site.auth.access.values(), *site.auth.refresh.values()):
         each.is_live = False
-    async with site.world.database.begin(site.world.alice.principal.elevated()) as uow:
+    async with site.house.world.database.begin(site.house.world.alice.principal.elevated()) as uow:
         await uow.execute(
             "update app.oauth_connection set refreshed_at = now() - interval '1 hour'"
         )
     for _ in range(8):
-        assert_problem(await site.call(), 409, "connection_required")
-    assert await site.spent() == (0, 0)
+        assert_problem(await site.house.call(), 409, "connection_required")
+    assert await site.house.spent() == (0, 0)
     await site.connect()
-    assert (await site.call()).status_code == 200
+    assert (await site.house.call()).status_code == 200
