@@ -1,6 +1,7 @@
-"""The two fixtures of the tasks suite that stop to ask, as workflows: here those ask people.
+"""The fixtures of the tasks suite that stop to ask, as workflows: here those ask people.
 
-A tool of the registry is called once and answers; what waits for a person is a workflow's approval.
+A tool of the registry is called once and answers; what waits for a person is a workflow's approval,
+and what is asked before there is a task is what a run's input lacks.
 """
 
 from typing import Any
@@ -23,6 +24,19 @@ def _flow(title: str, **nodes: Any) -> dict[str, Any]:
 FLOWS = {
     "confirm_delete": _flow("Asks once", confirm=_asks("Delete ${{ input.filename }}?")),
     "multi_input": _flow("Asks twice at once", first=_asks("The first?"), second=_asks("And?")),
+}
+
+
+FLOWS["test_tool_with_task"] = {
+    "workflow": 1,
+    "title": "Asks for its input",
+    "input_schema": {
+        "type": "object",
+        "properties": {"name": {"type": "string"}},
+        "required": ["name"],
+    },
+    "nodes": {"pause": {"wait": {"seconds": 0}}},
+    "output": "Hello ${{ input.name }}",
 }
 
 

@@ -20,8 +20,6 @@ from tests.conformance.suite import EXPECTED_FAILURES, Report, judge_server, sco
 pytestmark = pytest.mark.anyio
 REVISIONS = ("2025-11-25", "2026-07-28")
 TASKS = "tasks-"
-# A tool that asks before it becomes a task; here it is a task from the start, and then asks.
-MIXED = "tasks-mrtr-composition"
 
 # Scenarios about what only the everything-server has, or does on its own endpoint.
 WITHOUT_FIXTURE = {
@@ -98,7 +96,7 @@ async def test_our_own_server_passes_with_tools_of_the_registry(
             report, [name for name in scored(node, revision, "server") if name not in left]
         )
         tasks = [name for name in unscored(node, revision, "server") if name.startswith(TASKS)]
-        _assert_passed(report, [name for name in tasks if name != MIXED])
+        _assert_passed(report, tasks)
         assert report.failures(OF_OTHERS).get(STATELESS, []) == []
 
 

@@ -5,10 +5,11 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.kernel.errors import AppError, Code
 from app.kernel.principal import Scope
 from app.surfaces.mcp.apps import JOB_VIEW
 from app.surfaces.mcp.calls import Call
-from app.surfaces.mcp.live import Following
+from app.surfaces.mcp.live import Following, ask_for, filled
 from app.surfaces.mcp.longtasks import LongTasks, is_declared, outcome
 from app.surfaces.mcp.owntools import OwnTool
 from app.surfaces.mcp.results import Result
@@ -131,15 +132,30 @@ class WorkflowTools:
         return await self._workflows.check(call.principal, given)
 
     async def run(self, call: Call, given: RunWorkflow) -> Result:
-        """Queue a run; then, if asked, wait for its end and report progress."""
+        """Queue a run; then, if asked, wait for its end and report progress.
+
+        A caller who can be asked for what the input lacks is asked first.
+        """
         if (job_id := self._following.resumed(call)) is None:
-            terms = given.terms(given.idempotency_key)
-            job = (await self._workflows.run(call.principal, given, terms)).job
+            given = given.model_copy(update={"input": filled(call, given.input)})
+            try:
+                terms = given.terms(given.idempotency_key)
+                job = (await self._workflows.run(call.principal, given, terms)).job
+            except AppError as error:
+                if (question := await self._lacking(call, given, error)) is None:
+                    raise
+                return question
             if not given.wait or is_declared(call.context):
                 return await self._long.answer(call, job)
             job_id = job.job_id
         asked = await self._following.to_end(call, job_id, given.timeout_s)
         return asked or await outcome(self._ops, call, await self._ops.job(call.principal, job_id))
+
+    async def _lacking(self, call: Call, given: RunWorkflow, error: AppError) -> Result | None:
+        if error.code is not Code.INVALID_INPUT:
+            return None
+        schema = await self._workflows.input_schema(call.principal, given)
+        return ask_for(call, schema, given.input)
 
     async def steps(self, call: Call, given: Steps) -> StepsOut:
         """A page of a run's steps."""

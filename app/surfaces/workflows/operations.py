@@ -1,5 +1,6 @@
 """What can be done with workflows through a door, written once for HTTP and MCP."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from app.surfaces.services import Services
 from app.surfaces.terms import USUAL, Terms, check_run_at
 from app.surfaces.told import require_webhook
 from app.surfaces.workflows.ordering import Ordering, request_of
-from app.surfaces.workflows.payloads import Checked, Run
+from app.surfaces.workflows.payloads import Checked, Named, Run
 from app.surfaces.workflows.questions import Questions
 from app.surfaces.workflows.repeating import Repeating
 from app.surfaces.workflows.shelf import Shelf
@@ -59,6 +60,11 @@ class Workflows:
     async def run(self, principal: Principal, asked: Run, terms: Terms = USUAL) -> Submitted:
         """Check everything, hold the most it can cost and queue the run, or nothing."""
         return await self._services.intake.submit(await self.prepare(principal, asked, terms))
+
+    async def input_schema(self, principal: Principal, asked: Named) -> Mapping[str, Any] | None:
+        """The schema of a workflow's input, once the definition has no mistakes."""
+        raw, _ = await self._ordering.named(principal, asked)
+        return (await self._ordering.order(principal, raw)).plan.definition.input_schema
 
     async def prepare(self, principal: Principal, asked: Run, terms: Terms = USUAL) -> JobRequest:
         """A run checked and priced, to be queued by the caller."""
