@@ -133,9 +133,9 @@ class Lifecycle:
 
     async def _pass_on(self, uow: UnitOfWork, ended: Sequence[Ended], held: list[End]) -> None:
         if any(end.status == "Dead" for end in held):
-            hooks = {one.job_id: one.webhook_id for one in ended}
+            rows = {one.job_id: one for one in ended}
             # Before the limits are released: a dead letter remembers them.
-            await bury(uow, [(e, hooks[e.lease.job_id]) for e in held if e.status == "Dead"])
+            await bury(uow, [(e, rows[e.lease.job_id]) for e in held if e.status == "Dead"])
         if limited := [one.job_id for one in ended if one.is_limited]:
             await self._admission.release(uow, limited)
         if self._announce is not None and any(one.webhook_id for one in ended):

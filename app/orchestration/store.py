@@ -127,12 +127,12 @@ with ended as materialized (
 held as (
   delete from app.job_queue q using ended e
   where q.job_id = e.job_id and q.attempt = e.attempt
-  returning q.is_limited, q.webhook_id, e.*)
+  returning q.is_limited, q.webhook_id, q.priority, e.*)
 update app.processing_jobs j
 set status = h.status, end_time = now(), attempt = h.attempt, final_output = h.output,
   error = h.error
 from held h where j.job_id = h.job_id and j.end_time is null
-returning j.job_id, h.is_limited, h.webhook_id
+returning j.job_id, h.is_limited, h.webhook_id, h.priority
 """
 
 

@@ -126,11 +126,12 @@ class End(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A job taken out of the queue, and who is to be told."""
+    """A job taken out of the queue, how it stood there, and who is to be told."""
 
     job_id: UUID
     is_limited: bool
     webhook_id: UUID | None
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,7 @@ async def complete(uow: MemoryUnit, ends: Sequence[End]) -> list[Ended]:
                 error=end.error,
             )
             uow.put("jobs", row.job_id, ended)
-            done.append(Ended(row.job_id, row.is_limited, row.webhook_id))
+            done.append(Ended(row.job_id, row.is_limited, row.webhook_id, row.priority))
     return done
 
 

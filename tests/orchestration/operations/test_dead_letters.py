@@ -56,14 +56,14 @@ async def test_a_dead_job_is_kept_with_its_cause(bench: Bench) -> None:
 
 async def test_it_goes_on_as_a_new_job(bench: Bench) -> None:
     webhook = uuid4()
-    (job_id,) = await dead(bench, webhook_id=webhook)
+    (job_id,) = await dead(bench, webhook_id=webhook, priority=2)
     done = await redrive(bench, job_id)
     assert done.redriven_as not in (None, job_id)
     assert await redrive(bench, job_id) == done
     assert await bench.wallet() == (to_micro(8), to_micro(2), 0)
     async with bench.database.begin(SERVICE) as uow:
-        rows = await uow.execute("select job_id, webhook_id from app.job_queue")
-        assert rows.all() == [(done.redriven_as, webhook)]
+        rows = await uow.execute("select job_id, webhook_id, priority from app.job_queue")
+        assert rows.all() == [(done.redriven_as, webhook, 2)]
     assert done.redriven_as is not None
     async with bench.working():
         job = await bench.until_ended(done.redriven_as)

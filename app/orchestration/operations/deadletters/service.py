@@ -14,7 +14,7 @@ from app.kernel.uow import UnitOfWork
 from app.orchestration.operations.deadletters import store
 from app.orchestration.operations.types import DeadLetter, Redriven, Submits
 from app.orchestration.records import store as trace
-from app.orchestration.types import End, JobRequest, Submitted
+from app.orchestration.types import End, Ended, JobRequest, Submitted
 
 MAX_REDRIVE = 500
 
@@ -31,8 +31,8 @@ def cause_of(error: Any) -> str:
     return str(cause.get("code", Code.INTERNAL.value))
 
 
-async def bury(uow: UnitOfWork, ends: Sequence[tuple[End, UUID | None]]) -> None:
-    """Keep jobs that end as Dead now, each with its webhook; before their limits are released."""
+async def bury(uow: UnitOfWork, ends: Sequence[tuple[End, Ended]]) -> None:
+    """Keep jobs that end as Dead now, as they stood in the queue; before limits are released."""
     rows = [
         {
             "job_id": end.lease.job_id,
@@ -40,9 +40,10 @@ async def bury(uow: UnitOfWork, ends: Sequence[tuple[End, UUID | None]]) -> None
             "kind": end.lease.job.kind,
             "cause": cause_of(end.error),
             "error": end.error or {},
-            "webhook_id": webhook_id,
+            "webhook_id": row.webhook_id,
+            "priority": row.priority,
         }
-        for end, webhook_id in ends
+        for end, row in ends
     ]
     await store.bury(uow, rows)
 

@@ -15,11 +15,11 @@ _COUNTED = 10_000
 _BURY = """
 insert into app.dead_letter (job_id, user_id, kind, cause, error, webhook_id, priority, limit_names)
 select d.job_id, d.user_id, d.kind, d.cause, d.error, d.webhook_id,
-  coalesce(s.priority, 0), coalesce(s.names, '[]')
+  d.priority, coalesce(s.names, '[]')
 from json_to_recordset(cast(:rows as json)) as d(job_id uuid, user_id uuid, kind text, cause text,
-  error jsonb, webhook_id uuid)
+  error jsonb, webhook_id uuid, priority smallint)
 left join lateral (
-  select max(priority) as priority, jsonb_agg(name order by name) as names
+  select jsonb_agg(name order by name) as names
   from app.job_slot where job_id = d.job_id) as s on true
 on conflict (job_id) do nothing
 """
@@ -45,7 +45,7 @@ group by cause, kind order by amount desc, cause, kind
 
 
 async def bury(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep jobs that end as Dead: job_id, user_id, kind, cause, error, webhook_id."""
+    """Keep jobs that end as Dead: job_id, user_id, kind, cause, error, webhook_id, priority."""
     await uow.execute(_BURY, {"rows": orjson.dumps([dict(row) for row in rows]).decode()})
 
 
