@@ -114,20 +114,6 @@ async def find_holds(uow: UnitOfWork, ids: Sequence[UUID]) -> dict[UUID, Hold]:
     return {row.hold_id: Hold(row.hold_id, row.user_id, row.amount_micro) for row in rows}
 
 
-async def expired_holds(uow: UnitOfWork, limit: int) -> list[UUID]:
-    """Open holds past their lifetime."""
-    rows = await uow.execute(
-        """
-        select hold_id from app.hold h
-        where expires_at < now()
-          and not exists (select 1 from app.settlement s where s.hold_id = h.hold_id)
-        order by hold_id limit :limit
-        """,
-        {"limit": limit},
-    )
-    return [row.hold_id for row in rows]
-
-
 async def settle(uow: UnitOfWork, ends: Sequence[Settlement]) -> set[UUID]:
     """End open holds; return the ids ended now (one already ended is left as it was)."""
     values = [
