@@ -12,7 +12,7 @@ import pytest
 
 from app.sandbox.executors.bubblewrap import BubblewrapBackend
 from app.sandbox.executors.cgroups import find_groups
-from app.sandbox.executors.worker import Stop
+from app.sandbox.executors.worker import Stop, Worker
 from app.sandbox.links import Mounted, Room
 from app.sandbox.types import Event, Printed, Shown
 from tests.sandbox.rooms import (
@@ -49,6 +49,18 @@ async def test_an_import_can_say_nothing(backend: BubblewrapBackend) -> None:
     async with working(backend, Room(LIMITS, imports=("this",))) as worker:
         result = await worker.run(task("import this; print('end')"))
     assert (result.status, result.stdout) == ("ok", "end\n")
+
+
+async def test_a_task_that_is_known_at_the_start_is_told_once(backend: BubblewrapBackend) -> None:
+    room = Room(LIMITS)
+    first, second = task("n = 1; print(n)", "s"), task("print(n + 1)", "s")
+    worker = Worker(await backend.launch(room), room, await backend.head())
+    try:
+        await worker.start(first)
+        results = [await worker.run(first), await worker.run(second)]
+    finally:
+        await worker.kill()
+    assert [(one.status, one.stdout) for one in results] == [("ok", "1\n"), ("ok", "2\n")]
 
 
 async def test_it_runs_one_task(backend: BubblewrapBackend) -> None:

@@ -9,7 +9,7 @@ import codecs
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -114,13 +114,17 @@ class Heed:
 class Conversation:
     """One task over one link; `hold` it once."""
 
-    def __init__(self, link: Link, spec: TaskSpec, stop: Stop, heard: Heard | None) -> None:
+    def __init__(
+        self, link: Link, spec: TaskSpec, stop: Stop, heard: Heard | None, *, is_said: bool = False
+    ) -> None:
+        """`is_said` is whether the runner has been told the task already."""
         self.heed = Heed(spec.limits, stop, heard)
         self.started_at: float | None = None
         self.is_going_on = False
         self.fault = ""
         self.cpu_before = 0.0
         self._link, self._spec, self._stop = link, spec, stop
+        self._is_said = is_said
         self._timer: asyncio.TimerHandle | None = None
 
     async def hold(self, inputs: list[OpenInput]) -> tuple[Report, tuple[OutputFile, ...]]:
@@ -165,7 +169,8 @@ class Conversation:
 
     async def _feed(self, inputs: list[OpenInput]) -> None:
         try:
-            await self._link.send(frames.message(_task(self._spec, inputs)))
+            if not self._is_said:
+                await self._link.send(task_message(self._spec, inputs))
             async for chunk in contents(inputs):
                 await self._link.send(chunk)
         except InputChangedError as error:
@@ -184,10 +189,11 @@ class Conversation:
             self._timer.cancel()
 
 
-def _task(spec: TaskSpec, inputs: list[OpenInput]) -> Mapping[str, object]:
+def task_message(spec: TaskSpec, inputs: Sequence[OpenInput]) -> bytes:
+    """What the runner is told of a task; the bytes of its input files come after it."""
     limits = asdict(spec.limits)
     names = ("cpu_s", "memory_bytes", "processes", "tmp_bytes", "output_bytes")
-    return {
+    task = {
         **{name: limits[name] for name in names},
         "max_files": spec.limits.files,
         "code": spec.code,
@@ -195,3 +201,4 @@ def _task(spec: TaskSpec, inputs: list[OpenInput]) -> Mapping[str, object]:
         "is_session": spec.session_id is not None,
         "egress": spec.egress is not None,
     }
+    return frames.message(task)

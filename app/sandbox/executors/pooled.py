@@ -183,7 +183,7 @@ class PooledExecutor:
                 return worker, replace(result, is_warm=True)
             _log.info("a waiting sandbox had died", extra={"reason": result.stderr[-300:]})
             self._reap(worker)
-        worker = await _unless_stopped(self._start(self._rooms.own(spec, extras)), stop)
+        worker = await _unless_stopped(self._start(self._rooms.own(spec, extras), spec), stop)
         return worker, await self._tried(worker, spec, heard, stop)
 
     async def _tried(self, worker: Housed, spec: TaskSpec, heard: Heard, stop: Stop) -> TaskResult:
@@ -211,8 +211,8 @@ class PooledExecutor:
             await self._sessions.leave(session, ended or _dead(session))
         return replace(result, session_runs=session.runs)
 
-    async def _start(self, room: Room) -> Housed:
-        """A worker that waits in that room. Raises IsolationError, OSError."""
+    async def _start(self, room: Room, first: TaskSpec | None = None) -> Housed:
+        """A worker that waits in that room, or has `first`. Raises IsolationError, OSError."""
         folder = None
         if room.egress == NEW_FOLDER and self._egress is not None:
             folder = self._egress.new_folder()
@@ -221,7 +221,9 @@ class PooledExecutor:
             room = replace(room, egress=folder)
             head = await self._backend.head()
             worker = Worker(await self._backend.launch(room), room, head)
-            await worker.start()
+            # files, and the way out, are opened for a task only when it runs
+            is_plain = first is not None and folder is None and not first.input_files
+            await worker.start(first if is_plain else None)
         except BaseException:
             if worker is not None:
                 await worker.kill()

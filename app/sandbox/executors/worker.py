@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.sandbox.executors import frames
-from app.sandbox.executors.conversation import Conversation, Heard, Stop
+from app.sandbox.executors.conversation import Conversation, Heard, Stop, task_message
 from app.sandbox.executors.diagnosis import explain
 from app.sandbox.executors.frames import FrameError, Report
 from app.sandbox.executors.inputs import OpenInput, close_inputs, open_inputs
@@ -32,7 +32,7 @@ class Worker:
         """`head` is the backend's: what the runner must know of the place it is in."""
         self._link, self._room, self._head = link, room, head
         self._is_ready = self._is_over = False
-        self.is_used = False
+        self._first: TaskSpec | None = None
         self.has_begun = False
         self.python = ""
 
@@ -41,14 +41,17 @@ class Worker:
         """Whether it can be given a task, as far as is known without asking it."""
         return self._is_ready and not self._is_over and not self._link.reader.at_eof()
 
-    async def start(self) -> None:
+    async def start(self, first: TaskSpec | None = None) -> None:
         """Say what the room is and wait until the runner is ready for a task.
+
+        `first` is the task to `run` next, where it is known, and needs nothing but its code: it
+        is told at once, so that the runner has it when it is ready.
 
         Raises IsolationError where sandboxes cannot be made here, OSError for what may pass;
         the sandbox is dead then.
         """
         try:
-            await self._greet()
+            await self._greet(first)
         except (FrameError, EOFError, OSError) as error:
             fate = await self.kill()
             explain(fate.complaint)
@@ -69,8 +72,9 @@ class Worker:
         """
         stop = stop or Stop(spec.task_id)
         inputs = await asyncio.to_thread(open_inputs, spec) if spec.input_files else []
-        self.is_used, self.has_begun = True, False
-        talk = Conversation(self._link, spec, stop, heard)
+        self.has_begun = False
+        is_said, self._first = self._first is spec, None
+        talk = Conversation(self._link, spec, stop, heard, is_said=is_said)
         try:
             result = await self._run(talk, stop, inputs)
         except BaseException:
@@ -87,7 +91,7 @@ class Worker:
         self._is_over = True
         return await self._link.kill()
 
-    async def _greet(self) -> None:
+    async def _greet(self, first: TaskSpec | None) -> None:
         room = {
             **self._head,
             "layers": list(self._room.sites),
@@ -96,8 +100,10 @@ class Worker:
             "is_session": False,
         }
         async with asyncio.timeout(READY_SECONDS):
-            await self._link.send(frames.message(room))
+            said = task_message(first, []) if first else b""
+            await self._link.send(frames.message(room) + said)
             ready = await frames.expect(self._link.reader, self._room.limits, frames.READY)
+        self._first = first
         self.python = ready.decode(errors="replace")
         self._is_ready = True
 
@@ -146,8 +152,6 @@ class Worker:
             status, why = "infra_error", fate.outage
         if talk.heed.is_truncated and status != "infra_error":
             status = "output_limit"
-        elif status == "killed" and fate.outage:
-            status, why = "infra_error", fate.outage
         elif status == "killed" and fate.is_oom:
             status = "oom"
         result = replace(_result(talk, status), usage=_usage(talk, fate))
