@@ -230,6 +230,10 @@ async def test_no_answer_is_too_large_to_be_given(
              "olution"},
             "unless `egress` names a policy",
         ),
+        (
+            {"status": "error", "stderr": "FileNotFoundError: [Errno 2] No such file: 'b'\n"},
+            "This call's `input_files`: /task/input/a.csv.",
+        ),
         ({"dropped": tuple(f"{i}: too many files" for i in range(9))}, "4: too many files; and 4"),
     ],
 )  # fmt: skip
@@ -237,7 +241,9 @@ async def test_the_text_says_what_to_do_next(
     world: World, sandbox: Played, result: dict[str, Any], said: str
 ) -> None:
     sandbox.result = replace(sandbox.result, **result)
-    assert said in (await world.call(TOOL, code="1", timeout_s=3)).content[0]["text"]
+    given = {"code": "1", "input_files": [{"name": "a.csv", "content": "1"}], "timeout_s": 3}
+    answer = await world.proxy.call(ToolCall(USER, TOOL, given))
+    assert said in answer.content[0]["text"]
 
 
 async def test_code_with_a_way_out_is_not_told_that_it_has_none(

@@ -20,13 +20,13 @@ _NUL, _NUL_SHOWN = "\x00", "\u2400"
 
 
 def answer(spec: TaskSpec, result: TaskResult, output_limit: int, ceiling_s: float) -> RawResult:
-    """The tool's answer, of at most `output_limit` bytes of JSON; `ceiling_s` is the longest run.
+    """The tool's answer, of at most `output_limit` bytes of JSON; `ceiling_s` is as in `notes`.
 
     Pictures are shown in an eighth of it besides being files. What was printed gets what is left:
     an answer that is too large would be refused after the code has run, and cost nothing.
     """
     shown = pictures(result, output_limit // 8)
-    told = notes(result, spec.limits, ceiling_s, is_open=spec.egress is not None)
+    told = notes(spec, result, ceiling_s)
     most_chars = min(_SHOWN_CHARS, output_limit // _MOST_OF_TEXT // _LONGEST_ESCAPE)
     content = [_text(result, len(shown), told, most_chars), *shown]
     structured = _structured(result)

@@ -3,19 +3,20 @@
 import signal
 from collections.abc import Iterator
 
-from app.sandbox import Limits, TaskResult
+from app.sandbox import Limits, TaskResult, TaskSpec
 
-_SHOWN_DROPS = 5
+_SHOWN_DROPS, _SHOWN_INPUTS = 5, 20
 _NO_NETWORK = (
     "Temporary failure in name resolution", "Name or service not known", "Network is unreachable",
 )  # fmt: skip
 
 
-def notes(result: TaskResult, limits: Limits, ceiling_s: float, *, is_open: bool) -> list[str]:
-    """The sentences for one result; `is_open` says that the task had a way out."""
+def notes(spec: TaskSpec, result: TaskResult, ceiling_s: float) -> list[str]:
+    """The sentences for one result; `ceiling_s` is the longest that any task may run."""
+    limits = spec.limits
     found = [*_of_status(result, limits, ceiling_s), *_of_drops(result, limits)]
     if result.status == "error":
-        found += _of_error(result, is_open=is_open)
+        found += _of_error(spec, result)
     return found
 
 
@@ -63,9 +64,12 @@ def _of_drops(result: TaskResult, limits: Limits) -> Iterator[str]:
     yield f"There may be {limits.files} files of together {size(limits.output_bytes)}."
 
 
-def _of_error(result: TaskResult, *, is_open: bool) -> Iterator[str]:
+def _of_error(spec: TaskSpec, result: TaskResult) -> Iterator[str]:
     last = result.stderr.rstrip().rpartition("\n")[2]
     if last.startswith("ModuleNotFoundError"):
         yield "Name the package that has this module in `requirements`."
-    elif not is_open and any(words in last for words in _NO_NETWORK):
+    elif last.startswith("FileNotFoundError"):
+        given = ", ".join(f"/task/input/{file.name}" for file in spec.input_files[:_SHOWN_INPUTS])
+        yield f"This call's `input_files`: {given or 'none'}."
+    elif spec.egress is None and any(words in last for words in _NO_NETWORK):
         yield "The code has no network, unless `egress` names a policy."
