@@ -12,17 +12,25 @@ from app.proxy.wire.guard import IDLE_S, connect
 
 _ALL = 2000
 _PER_SERVER = 256
+_STREAMS_PER_SERVER = 1000
 
-Place = tuple[str, str, int, bool]
-"""Scheme, host, port, and whether private addresses are open."""
+Place = tuple[str, str, int, bool, bool]
+"""Scheme, host, port, whether private addresses are open, and whether for streams that stay.
+
+Those have a room of their own: they must leave calls enough, however many clients listen.
+"""
+
+
+class NoRoomError(OSError):
+    """As many streams are open as may be; none of them may end soon."""
 
 
 class _Server:
     """What is kept of one place."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.idle: deque[Connection] = deque()
-        self.room = asyncio.Semaphore(_PER_SERVER)
+        self.room = asyncio.Semaphore(most)
         self.users = 0
 
 
@@ -32,23 +40,28 @@ class Connections:
     def __init__(self, look_up: Resolve) -> None:
         self._look_up = look_up
         self._servers: dict[Place, _Server] = {}
-        self._room = asyncio.Semaphore(_ALL)
+        self._rooms = asyncio.Semaphore(_ALL), asyncio.Semaphore(_ALL)
         self.open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
     async def take(self, place: Place, url: URL, *, is_new: bool = False) -> Connection:
-        """A connection to that place, waiting while all allowed ones are in use.
+        """A connection to that place; a call waits while all allowed ones are in use.
 
         `is_new` never gives one that was used before. Raises OSError if none can be made.
         """
-        server = self._servers.get(place)
+        is_stream, server = place[4], self._servers.get(place)
         if server is None:
-            server = self._servers[place] = _Server()
+            server = self._servers[place] = _Server(
+                _STREAMS_PER_SERVER if is_stream else _PER_SERVER
+            )
+        all_room = self._rooms[is_stream]
         server.users += 1
         try:
+            if is_stream and (server.room.locked() or all_room.locked()):
+                raise NoRoomError("too many streams are open already")
             await server.room.acquire()
             try:
-                await self._room.acquire()
+                await all_room.acquire()
             except BaseException:
                 server.room.release()
                 raise
@@ -93,7 +106,7 @@ class Connections:
         self.open.clear()
 
     def _release(self, place: Place, server: _Server) -> None:
-        self._room.release()
+        self._rooms[place[4]].release()
         server.room.release()
         self._leave(place, server)
 

@@ -147,7 +147,11 @@ class SseSession:
             async with AsyncExitStack() as stack:
                 response = await stack.enter_async_context(
                     self._pool.send(
-                        self._target, "GET", {**self._headers, "Accept": STREAM}, is_repeatable=True
+                        self._target,
+                        "GET",
+                        {**self._headers, "Accept": STREAM},
+                        is_repeatable=True,
+                        is_stream=True,
                     )
                 )
                 await self._follow(response)

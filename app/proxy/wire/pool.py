@@ -23,7 +23,7 @@ from app.proxy.wire.connection import (
     Response,
     UnsentError,
 )
-from app.proxy.wire.connections import Connections, Place
+from app.proxy.wire.connections import Connections, NoRoomError, Place
 from app.proxy.wire.faults import UnreachableError
 from app.proxy.wire.guard import ClosedTargetError
 from app.proxy.wire.types import Target
@@ -52,10 +52,12 @@ class Pool:
         *,
         url: URL | None = None,
         is_repeatable: bool = False,
+        is_stream: bool = False,
     ) -> AsyncIterator[Response]:
         """The server's response as it begins; its body is read inside the context.
 
-        `url` is another address of the target's origin. Raises `UnreachableError`,
+        `url` is another address of the target's origin; a response that `is_stream` may go on for
+        ever. Raises `UnreachableError`,
         `tool_server_down`, also for a redirect, and `tool_protocol_error` for a compressed body,
         here and out of the block.
         """
@@ -64,7 +66,7 @@ class Pool:
             raise server_down(target.name, "names an address of another origin")
         to = url or origin
         request = _request(target, method, to, headers, body)
-        place = (to.scheme, to.host or "", to.port or 0, target.allow_private)
+        place = (to.scheme, to.host or "", to.port or 0, target.allow_private, is_stream)
         connection, response = await self._begin(
             target, place, to, request, is_repeatable=is_repeatable
         )
@@ -160,5 +162,5 @@ def _check(target: Target, response: Response) -> None:
 def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    is_told = isinstance(error, ClosedTargetError | BrokenOffError)
+    is_told = isinstance(error, ClosedTargetError | BrokenOffError | NoRoomError)
     return str(error) if is_told and str(error) else type(error).__name__

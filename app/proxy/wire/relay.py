@@ -17,6 +17,7 @@ from app.proxy.wire.sse import Event
 from app.proxy.wire.types import Target
 
 _WINDOW_S = 60.0
+_LISTEN = "subscriptions/listen"
 
 
 class Reply:
@@ -70,8 +71,9 @@ class Relay:
 
         Raises `UnreachableError`, `UpstreamRefusedError`, `tool_server_down`.
         """
+        is_stream = method == "GET" or headers.get("Mcp-Method") == _LISTEN
         async with self._pool.send(
-            self.target, method, headers, body, is_repeatable=is_repeatable
+            self.target, method, headers, body, is_repeatable=is_repeatable, is_stream=is_stream
         ) as response:
             raise_for_status(response, self.target)
             yield Reply(response, self.target)
