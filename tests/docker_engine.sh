@@ -37,10 +37,25 @@ until_ready() {
 
 # with gVisor, where it is installed, unless the administrator has settings of his own
 settings() {
-  runsc=$(command -v runsc) && [ ! -e /etc/docker/daemon.json ] || return 0
-  printf '{"runtimes": {"runsc": {"path": "%s", "runtimeArgs": %s}}}' \
-    "$runsc" '["--platform=ptrace", "--network=none"]' >"$SETTINGS"
+  [ ! -e /etc/docker/daemon.json ] || return 0
+  if runsc=$(command -v runsc); then
+    printf '{"runtimes": {"runsc": {"path": "%s", "runtimeArgs": %s}}}' \
+      "$runsc" '["--platform=ptrace", "--network=none"]' >"$SETTINGS"
+  else
+    echo '{}' >"$SETTINGS"
+  fi
   echo "--config-file=$SETTINGS"
+}
+
+knows_gvisor() { docker info --format '{{json .Runtimes}}' | grep -q '"runsc"'; }
+
+# an engine of ours that was there before gVisor was reads its settings once more
+tell() {
+  ours && command -v runsc >/dev/null && ! knows_gvisor || return 0
+  settings >/dev/null
+  kill -HUP "$pid"
+  tries=0
+  until knows_gvisor || [ "$tries" -ge 50 ]; do tries=$((tries + 1)) && sleep 0.1; done
 }
 
 launch() {
@@ -52,7 +67,7 @@ launch() {
 }
 
 start() {
-  answers && return 0
+  answers && tell && return 0
   # two at once would start two
   exec 9>"$MARK.lock" && flock 9
   answers && return 0

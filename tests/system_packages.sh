@@ -4,7 +4,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin:/sbin"
-wanted=""
+# another runtime for containers, which not every release of Debian has
+runsc() {
+  command -v runsc >/dev/null 2>&1 || ! apt-cache show runsc >/dev/null 2>&1 || echo " runsc"
+}
+wanted="$(runsc)"
 command -v setpriv >/dev/null 2>&1 || wanted="$wanted util-linux"
 command -v ip >/dev/null 2>&1 || wanted="$wanted iproute2"
 command -v redis-server >/dev/null 2>&1 || wanted="$wanted redis-server"
@@ -15,8 +19,7 @@ fi
 if [ -n "$wanted" ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     apt-get -qq update
-    # another runtime for containers, which not every release of Debian has
-    command -v runsc >/dev/null 2>&1 || ! apt-cache show runsc >/dev/null 2>&1 || wanted="$wanted runsc"
+    wanted="$wanted$(runsc)"
     # the engine is started below, where the tests know that it is theirs
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
       apt-get -qq install -y --no-install-recommends $wanted >/dev/null

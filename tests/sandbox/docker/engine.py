@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import os
 import subprocess
 import tempfile
@@ -78,6 +79,11 @@ def docker(*arguments: str) -> str:
     """What the `docker` program says."""
     done = subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def runtimes() -> set[str]:
+    """The runtimes that the engine knows."""
+    return set(json.loads(docker("info", "--format", "{{json .Runtimes}}")))
 
 
 def containers(label: str = "") -> set[str]:

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +25,7 @@ from tests.sandbox.docker.engine import (
     is_ours,
     need_docker,
     running,
+    runtimes,
     until,
     using_engine,
 )
@@ -176,6 +180,21 @@ async def test_an_engine_that_restarts_leaves_nothing_and_is_used_again(how: str
         await again.kill()
         await backend.close()
         assert ours() == set()
+
+
+async def test_an_engine_of_ours_is_told_of_gvisor_once_it_is_installed() -> None:
+    need_docker()
+    settings = Path("/run/uaol-tests-dockerd.json")
+    if not is_ours() or not settings.is_file() or shutil.which("runsc") is None:
+        cannot_run("it needs runsc, and an engine that the tests started")
+    with using_engine(alone=True):
+        settings.write_text('{"runtimes": {"another": {"path": "runc"}}}')
+        os.kill(int(settings.with_suffix(".pid").read_text()), signal.SIGHUP)
+        try:
+            await until(lambda: "runsc" not in runtimes())
+        finally:
+            control("start")
+        assert "runsc" in runtimes()
 
 
 def _state(link: DockerLink) -> str:

@@ -1,6 +1,5 @@
 """The same task on every runtime that the engine has: the level is told, the walls stand."""
 
-import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -8,19 +7,21 @@ from dataclasses import replace
 import pytest
 
 from app.sandbox import Limits, Options, PoolPlan, Sandbox, Setup, TaskSpec, make_executors
-from tests.sandbox.docker.engine import docker
+from tests.conftest import cannot_run
+from tests.sandbox.docker.engine import runtimes
 
 pytestmark = pytest.mark.anyio
 
 LIMITS = Limits(wall_s=60, cpu_s=30, processes=32, memory_bytes=2**29, tmp_bytes=2**24)
-RUNTIMES = {"runc": "container", **({"runsc": "gvisor"} if shutil.which("runsc") else {})}
+RUNTIMES = {"runc": "container", "runsc": "gvisor"}
 
 
 @pytest.fixture(params=RUNTIMES)
 async def sandbox(request: pytest.FixtureRequest, engine: None) -> AsyncIterator[Sandbox]:
-    known = json.loads(docker("info", "--format", "{{json .Runtimes}}"))
-    if request.param not in known:
-        pytest.skip(f"{request.param} is installed, but this engine was not told of it")
+    if shutil.which(request.param) is None:
+        cannot_run(f"{request.param} is not installed: run tests/system_packages.sh as root")
+    if request.param not in runtimes():
+        cannot_run("this engine does not know runsc: tests/docker_engine.sh says how to tell it")
     setup = Setup(options=Options(LIMITS, PoolPlan(least=0, most=0)), runtime=request.param)
     opened = Sandbox(make_executors("docker", setup), LIMITS)
     status = await opened.start()
