@@ -11,9 +11,10 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.kernel.errors import AppError
 from app.sandbox.layers import unpacking
 from app.sandbox.layers.lock import Wheel
 from app.sandbox.layers.refusals import failed, refused
@@ -36,6 +37,7 @@ class Draft:
     place: Path
     files: int = 0
     size: int = 0
+    folders: set[str] = field(default_factory=set)
 
     @property
     def target(self) -> str:
@@ -50,7 +52,7 @@ async def install(run: Run, wheel: Wheel, file: Path, draft: Draft, limits: Laye
     SANDBOX_FAILED where the sandbox gave up; IsolationError; OSError of the disk.
     """
     most = min(limits.wheel_bytes, limits.layer_bytes - draft.size)
-    files = limits.files - draft.files
+    files = limits.files - draft.files - len(draft.folders)
     order = {"filename": wheel.filename, "layer": draft.target, "most": most, "files": files}
     code = f"{_source()}\n\nmain(**{json.dumps(order)})\n"
     spec = TaskSpec(
@@ -114,13 +116,17 @@ def _last(text: str) -> str:
 
 
 def spread(data: bytes, draft: Draft, most: int, files: int, label: str) -> None:
-    """Write the files of a tar that a sandbox gave back, up to `most` bytes in so many files.
+    """Write what a sandbox gave back as a tar: `most` bytes in `files` files and folders at most.
 
     Raises AppError: SANDBOX_FAILED for a tar that honest code does not make,
     SANDBOX_REQUIREMENT_REFUSED for names that no folder can hold; OSError of the disk.
     """
     try:
-        for name, content in _plain_files(data, most, files):
+        most_names = files + len(draft.folders)
+        for number, (name, content) in enumerate(_plain_files(data, most), 1):
+            unpacking.note_folders(name, draft.folders)
+            if number + len(draft.folders) > most_names:
+                raise _beyond()
             _write(draft, name, content)
     except (tarfile.TarError, ValueError) as error:
         raise failed("what the sandbox gave back cannot be read") from error
@@ -139,17 +145,21 @@ def _write(draft: Draft, name: str, content: bytes) -> None:
         draft.files, draft.size = draft.files + 1, draft.size + len(content)
 
 
-def _plain_files(data: bytes, most: int, files: int) -> Iterator[tuple[str, bytes]]:
+def _plain_files(data: bytes, most: int) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
         for entry in tar:
-            most, files = most - entry.size, files - 1
-            if most < 0 or files < 0 or entry.size < 0:
-                raise failed("the sandbox gave back more than it was allowed")
+            most -= entry.size
+            if most < 0 or entry.size < 0:
+                raise _beyond()
             is_file = entry.type == tarfile.REGTYPE and not entry.issparse()
             file = tar.extractfile(entry) if is_file and _is_plain(entry.name) else None
             if file is None:
                 raise failed("the sandbox gave back something that is not a plain file")
             yield entry.name, file.read()
+
+
+def _beyond() -> AppError:
+    return failed("the sandbox gave back more than it was allowed")
 
 
 def _is_plain(name: str) -> bool:

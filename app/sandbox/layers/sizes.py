@@ -8,7 +8,8 @@ class LayerLimits:
     """Sizes are bytes, times are seconds.
 
     `wheel_bytes` is one wheel unpacked, its byte code included; that much of it is held in memory
-    while it is built. `kept` and `kept_bytes` bound the shelf; a layer in use is never evicted.
+    while it is built. `files` are a layer's files and folders together. `kept` and `kept_bytes`
+    bound the shelf; a layer in use is never evicted.
     """
 
     wheels: int = 100

@@ -71,12 +71,21 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def note_folders(name: str, known: set[str]) -> None:
+    """Add the folders that a file of that name needs: each takes as much as a file."""
+    folder = name.rpartition("/")[0]
+    while folder and folder not in known:
+        known.add(folder)
+        folder = folder.rpartition("/")[0]
+
+
 class Packer:
     """Moves entries to the archive, within a number of files and bytes."""
 
     def __init__(self, tar: tarfile.TarFile, layer: str, most: int, files: int) -> None:
         self.tar, self.layer, self.most, self.most_files = tar, layer, most, files
         self.size = self.files = 0
+        self.folders: set[str] = set()
 
     def add(self, name: str, data: bytes) -> None:
         """Write one file."""
@@ -84,8 +93,9 @@ class Packer:
         self.files += 1
         if self.size > self.most:
             raise RefusedError(f"it unpacks to more than {self.most} bytes")
-        if self.files > self.most_files:
-            raise RefusedError(f"it unpacks to more than {self.most_files} files")
+        note_folders(name, self.folders)
+        if self.files + len(self.folders) > self.most_files:
+            raise RefusedError(f"it unpacks to more than {self.most_files} files and folders")
         entry = tarfile.TarInfo(name)
         entry.size = len(data)
         self.tar.addfile(entry, io.BytesIO(data))

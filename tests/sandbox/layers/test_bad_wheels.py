@@ -109,7 +109,14 @@ async def test_a_bomb_of_byte_code_is_stopped(open_shop: Make, wheelhouse: Path)
 async def test_too_many_files(open_shop: Make, wheelhouse: Path) -> None:
     make_wheel(wheelhouse, "many", files={f"many/f{number}": "" for number in range(200)})
     error = await refused(open_shop(BOMB), "many")
-    assert "more than 100 files" in error.message
+    assert "more than 100 files and folders" in error.message
+
+
+async def test_too_many_folders(open_shop: Make, wheelhouse: Path) -> None:
+    files = {f"many{number}/{'a/' * 60}f": "" for number in range(3)}
+    make_wheel(wheelhouse, "many", files=files)
+    error = await refused(open_shop(BOMB), "many")
+    assert "more than 100 files and folders" in error.message
 
 
 async def test_a_layer_has_a_size(open_shop: Make, wheelhouse: Path) -> None:

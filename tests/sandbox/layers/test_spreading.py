@@ -58,6 +58,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "contiguous": lambda: tar_of(entry("a", tarfile.CONTTYPE)),
     "too large": lambda: tar_of(entry("a"), content=bytes(MOST + 1)),
     "too many": lambda: tar_of(*(entry(f"f{number}") for number in range(FILES + 1))),
+    "too many folders": lambda: tar_of(entry("a/" * 8 + "f")),
     "sparse": sparse,
     "claims a terabyte": lambda: claims(2**40),
     "claims less than nothing": lambda: claims(-5),
@@ -75,6 +76,14 @@ def test_only_plain_files_are_written(tmp_path: Path, trick: str) -> None:
     written = [path for path in tmp_path.rglob("*") if not path.is_dir()]
     assert all(path.is_relative_to(place) and not path.is_symlink() for path in written)
     assert sum(path.stat().st_size for path in written) <= MOST
+    assert len(list(place.rglob("*"))) <= FILES
+
+
+def test_folders_of_an_earlier_package_are_not_counted_again(tmp_path: Path) -> None:
+    draft = Draft("0", tmp_path)
+    for name in ("one", "two"):
+        spread(tar_of(entry(f"a/b/c/d/{name}")), draft, MOST, FILES, "x 1")
+    assert (draft.files, len(draft.folders)) == (2, 4)
 
 
 def test_an_honest_tar(tmp_path: Path) -> None:
