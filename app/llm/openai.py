@@ -1,14 +1,15 @@
 """Embeddings of a service that speaks OpenAI's API (`POST /v1/embeddings`)."""
 
 from collections.abc import Sequence
-from math import sqrt
-from typing import Any
+from math import isfinite, sqrt
+from urllib.parse import urlsplit
 
 import httpx2
 
 from app.kernel.errors import AppError, Code
 
-_AT_ONCE = 256
+# The most that OpenAI takes in one request is 300,000 tokens; of one text, 8,191.
+_AT_ONCE = 32
 _TIMEOUT_S = 30.0
 
 
@@ -17,7 +18,10 @@ class OpenAiEmbedder:
 
     def __init__(self, url: str, model: str, key: str | None) -> None:
         """`url` is the API's base, such as `https://host/v1`."""
-        self.model = model
+        place = urlsplit(url)
+        # Two services may call different models the same; what stands before an @ is secret.
+        self.model = f"{model} of {place.netloc.rpartition('@')[2]}{place.path.rstrip('/')}"
+        self._asks = model
         self._url = f"{url.rstrip('/')}/embeddings"
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
@@ -30,7 +34,7 @@ class OpenAiEmbedder:
         return found
 
     async def _asked(self, http: httpx2.AsyncClient, texts: list[str]) -> list[list[float]]:
-        body = {"model": self.model, "input": texts, "encoding_format": "float"}
+        body = {"model": self._asks, "input": texts, "encoding_format": "float"}
         try:
             answer = await http.post(self._url, json=body, headers=self._headers)
             answer.raise_for_status()
@@ -49,14 +53,14 @@ class OpenAiEmbedder:
 
 def _unit(vector: list[float]) -> list[float]:
     length = sqrt(sum(value * value for value in vector))
+    if not isfinite(length):
+        raise ValueError(length)
     return [value / length for value in vector]
 
 
 def _failed(why: str) -> AppError:
-    details: dict[str, Any] = {}
     return AppError(
         Code.EMBEDDING_FAILED,
         f"The embedding service {why}.",
         hint="Try again; the operator sets UAOL_EMBEDDING_URL, _MODEL and _KEY.",
-        details=details,
     )

@@ -14,7 +14,7 @@ from app.kernel.principal import SERVICE
 from app.kernel.settings import Settings
 from app.llm import make_embedder
 from app.llm.openai import OpenAiEmbedder
-from app.registry import Discovery, Document
+from app.registry import Discovery, Document, Registry, ServerConfig, ToolDefinition
 
 pytestmark = pytest.mark.anyio
 
@@ -129,6 +129,38 @@ async def test_any_text_is_a_query(database: Database, discovery: Discovery, que
     assert len(await search(database, discovery, query)) == 3
 
 
+async def test_a_process_behind_the_registry_takes_no_tool_of_others_away(
+    database: Database, discovery: Discovery
+) -> None:
+    registry = Registry()
+    server = ServerConfig("git", command=("true",), is_trusted=True)
+    async with database.begin(SERVICE) as uow:
+        await registry.pin(uow, server, [ToolDefinition("git", "log", "", {"type": "object"})])
+    await index(database, discovery, TOOLS)
+    await index(database, discovery, TOOLS[:1])
+    async with database.begin(SERVICE) as uow:
+        rows = await uow.execute("select tool_name from app.tool_index order by tool_name")
+        assert rows.scalars().all() == ["files.read", "git.log"]
+
+
+async def test_no_tool_gets_more_of_the_index_or_of_a_service_than_others() -> None:
+    texts: list[str] = []
+
+    class Noting:
+        model = "noting"
+
+        async def embed(self, given: Sequence[str]) -> list[list[float]]:
+            texts.extend(given)
+            return [[1.0] for _ in given]
+
+    stuffed = Document("a.b", "weather " * 10_000, "\U0001f9ea" * 10_000, {"type": "object"})
+    (row,) = await Discovery(Noting()).indexed([stuffed])
+    assert len(row.title) == 200
+    assert len(row.body) == 4_000
+    assert len(texts[0].encode()) <= 8_000
+    assert texts[0].startswith("a b weather weather")
+
+
 Answer = Callable[[dict[str, Any]], httpx2.Response]
 
 
@@ -170,7 +202,7 @@ async def test_a_service_of_openais_api_is_asked(monkeypatch: pytest.MonkeyPatch
         "input": ["a", "b"],
         "encoding_format": "float",
     }
-    assert len(await embedder.embed(["x"] * 600)) == 600
+    assert len(await embedder.embed(["x"] * 70)) == 70
     assert len(seen) == 4
 
 
@@ -183,6 +215,8 @@ async def test_a_service_of_openais_api_is_asked(monkeypatch: pytest.MonkeyPatch
         lambda _: httpx2.Response(200, json={"data": []}),
         lambda _: httpx2.Response(200, json={"data": [{"index": 0, "embedding": [0, 0]}]}),
         lambda _: httpx2.Response(200, json={"data": [{"index": 0, "embedding": "x"}]}),
+        lambda _: httpx2.Response(200, text='{"data": [{"index": 0, "embedding": [NaN, 1]}]}'),
+        lambda _: httpx2.Response(200, text='{"data": [{"index": 0, "embedding": [1e999]}]}'),
     ],
 )
 async def test_a_service_that_fails_says_so(
@@ -199,7 +233,9 @@ async def test_vectors_of_two_models_never_meet(
 ) -> None:
     await index(database, discovery, TOOLS)
     served(monkeypatch, embeddings)
-    other = Discovery(OpenAiEmbedder("https://models.example/v1", "small", None))
+    embedder = OpenAiEmbedder("https://me:hush@models.example/v1/", "small", None)
+    assert embedder.model == "small of models.example/v1"
+    other = Discovery(embedder)
     assert await search(database, other, "read a file") == []
     assert await index(database, other, TOOLS) == len(TOOLS)
     assert len(await search(database, other, "read a file")) == 3

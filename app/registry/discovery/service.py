@@ -14,7 +14,11 @@ from app.registry.discovery.store import Indexed
 
 _SEPARATORS = re.compile(r"[._\-/]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# A heading weighs most in a search: nobody gets more of it than others.
+_HEADING = 200
 _LONGEST = 4_000
+# A service takes 8,191 tokens a text, and no token is shorter than a byte.
+_BYTES = 8_000
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Document:
     @property
     def heading(self) -> str:
         """Name and title, in words."""
-        return f"{_words(self.name)} {self.title}".strip()
+        return f"{_words(self.name)} {self.title}".strip()[:_HEADING]
 
     @cached_property
     def body(self) -> str:
@@ -62,14 +66,14 @@ class Discovery:
 
     async def indexed(self, documents: Sequence[Document]) -> list[Indexed]:
         """Their rows. Raises `embedding_failed`."""
-        vectors = await self._embedder.embed([f"{one.heading}. {one.body}" for one in documents])
+        vectors = await self._embedder.embed([_text(one) for one in documents])
         return [
             Indexed(one.name, one.digest, one.heading, one.body, vector)
             for one, vector in zip(documents, vectors, strict=True)
         ]
 
     async def write(self, uow: UnitOfWork, rows: Sequence[Indexed], names: Sequence[str]) -> None:
-        """Write rows, and delete what is of no tool of these names any more."""
+        """Write rows, and delete what is neither of these names nor of a registered tool."""
         await store.write(uow, self._embedder.model, rows)
         await store.prune(uow, names)
 
@@ -92,6 +96,12 @@ class Discovery:
         matches = [Match(name, round(score, 4)) for name, score in found]
         asked = query.lower()
         return sorted(matches, key=lambda one: (one.name.lower() not in asked, -one.score))
+
+
+def _text(document: Document) -> str:
+    """What is embedded of a tool."""
+    text = f"{document.heading}. {document.body}"
+    return text.encode()[:_BYTES].decode(errors="ignore")
 
 
 def _words(text: str) -> str:

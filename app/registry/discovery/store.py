@@ -57,9 +57,18 @@ async def write(uow: UnitOfWork, model: str, rows: Sequence[Indexed]) -> None:
 
 
 async def prune(uow: UnitOfWork, names: Sequence[str]) -> None:
-    """Delete what is not of these tools."""
-    query = "delete from app.tool_index where not tool_name = any(cast(:names as text[]))"
-    await uow.execute(query, {"names": list(names)})
+    """Delete what is neither of these tools nor of a listed one.
+
+    Those who ask may not have seen yet what another process has indexed already.
+    """
+    await uow.execute(
+        """
+        delete from app.tool_index i
+        where not i.tool_name = any(cast(:names as text[]))
+          and not exists (select from app.mcp_tools t where t.name = i.tool_name and t.is_listed)
+        """,
+        {"names": list(names)},
+    )
 
 
 async def search(
