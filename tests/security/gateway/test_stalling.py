@@ -1,8 +1,10 @@
 """Clients that stall: they lose their connection, and nobody else waits for them."""
 
 import asyncio
+import re
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -12,16 +14,28 @@ from tests.security.gateway.conftest import free, head, raw
 from tests.surfaces.fastpath import conftest as fastpath
 from tests.surfaces.fastpath.conftest import Far, message
 from tests.surfaces.fastpath.test_sessions import sitting
+from tests.surfaces.mcp_doors.clients import initialize, request
 
 pytestmark = pytest.mark.anyio
 BODY = orjson.dumps(message())
+_ADDRESS = re.compile(rb"data: (\S+)\r\n")
 MODERN = ("mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", "mcp-name: far.echo")
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     usual: Settings = fastpath.settings.__wrapped__(tmp_path)  # type: ignore[attr-defined]
-    return usual.model_copy(update={"stall_seconds": 0.4})
+    return usual.model_copy(update={"stall_seconds": 0.4, "mcp_streams_per_user": 1})
+
+
+async def _deaf(far: Far) -> socket.socket:
+    """A connection that takes next to nothing before it is read."""
+    asked = socket.socket()
+    asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    asked.setblocking(False)
+    at = urlsplit(far.url)
+    await asyncio.get_running_loop().sock_connect(asked, (at.hostname, at.port))
+    return asked
 
 
 async def _dripped(far: Far, start: bytes, drops: bytes) -> None:
@@ -64,13 +78,7 @@ async def test_a_connection_that_says_nothing(far: Far) -> None:
 async def test_a_client_that_reads_no_answers(far: Far) -> None:
     """Requests one behind the other, their answers left lying: the line is cut."""
     request = head(far, "content-length: 0", method="GET", path="/v1/openapi.json")
-    asked = socket.socket()
-    asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    asked.setblocking(False)
-    host, port = far.url.removeprefix("http://").split(":")
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(asked, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=asked, limit=1024)
+    reader, writer = await asyncio.open_connection(sock=await _deaf(far), limit=1024)
     writer.write(request * 100)
     async with asyncio.timeout(60):
         while not writer.transport.is_closing():
@@ -79,6 +87,32 @@ async def test_a_client_that_reads_no_answers(far: Far) -> None:
             await asyncio.sleep(0.05)
     assert reader is not None
     assert (await far.post(message("far.free"))).status_code == 200
+
+
+async def test_a_stream_that_nobody_reads(far: Far) -> None:
+    """Questions posted to it, their answers left lying: it is cut, and its place is free again."""
+    known, loop = dict(far.world.alice.headers), asyncio.get_running_loop()
+    with await _deaf(far) as asked:
+        await loop.sock_sendall(asked, head(far, method="GET", path="/sse"))
+        began = b""
+        while (found := _ADDRESS.search(began)) is None:
+            began += await loop.sock_recv(asked, 1024)
+        messages = far.url + found[1].decode()
+        second = await far.http.get(f"{far.url}/sse", headers=known)
+        assert second.status_code == 429
+        assert (await far.http.post(messages, json=initialize(), headers=known)).status_code == 202
+        async with asyncio.timeout(120):
+            number, status = 1, 202
+            while status == 202:
+                number += 1
+                question = request(number, "tools/list")
+                answer = await far.http.post(messages, json=question, headers=known)
+                status = answer.status_code
+        # The session has gone with its stream.
+        assert status == 404
+    async with far.http.stream("GET", f"{far.url}/sse", headers=known) as again:
+        assert again.status_code == 200
+    await free(far)
 
 
 async def test_a_stream_that_is_quiet_is_not_cut(far: Far) -> None:

@@ -258,6 +258,7 @@ OTHERS = [
         f"{_HERE}/test_stalling.py::test_a_request_drop_by_drop",
         f"{_HERE}/test_stalling.py::test_a_connection_that_says_nothing",
         f"{_HERE}/test_stalling.py::test_a_client_that_reads_no_answers",
+        f"{_HERE}/test_stalling.py::test_a_stream_that_nobody_reads",
         f"{_HERE}/test_stalling.py::test_a_stream_that_is_quiet_is_not_cut",
     ),
     _threat(
