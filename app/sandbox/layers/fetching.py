@@ -8,7 +8,7 @@ import hashlib
 import logging
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx2
 
@@ -97,4 +97,4 @@ def _login(url: str, index: str) -> tuple[str, str] | None:
     """The index's own user name and password, for its own host alone."""
     asked, own = urlsplit(url), urlsplit(index)
     same = (asked.scheme, asked.hostname, asked.port) == (own.scheme, own.hostname, own.port)
-    return (own.username, own.password or "") if same and own.username else None
+    return (unquote(own.username), unquote(own.password or "")) if same and own.username else None

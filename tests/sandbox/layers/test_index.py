@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -126,12 +127,14 @@ async def test_a_lock_of_an_index_grows_old(open_shop: Make, index: Index) -> No
     assert (await later.room_for("first")).id != old.id
 
 
+@pytest.mark.parametrize("login", [LOGIN, ("reader@lab", "s3:cr/et%41")])
 async def test_its_login_goes_to_it_alone_and_is_not_told(
-    open_shop: Make, index: Index, caplog: pytest.LogCaptureFixture
+    open_shop: Make, index: Index, caplog: pytest.LogCaptureFixture, login: tuple[str, str]
 ) -> None:
-    index.login = LOGIN
+    index.login = login
     make_wheel(index.folder, "first")
-    address = index.address.replace("://", f"://{LOGIN[0]}:{LOGIN[1]}@")
+    user, password = (quote(text, safe="") for text in login)
+    address = index.address.replace("://", f"://{user}:{password}@")
     shop = open_shop(sources=Sources(index=address))
     assert (await shop.room_for("first")).id
     with pytest.raises(AppError) as caught:
@@ -141,9 +144,10 @@ async def test_its_login_goes_to_it_alone_and_is_not_told(
     with pytest.raises(AppError) as refused:
         await strange.room_for("first")
     told = f"{caught.value.as_dict()} {refused.value.as_dict()} {caplog.text} {shop.layers!r}"
-    assert LOGIN[1] not in told + repr(Sources(index=address))
     kept = [path.read_text() for path in (shop.folder / "resolved").iterdir()]
-    assert not [text for text in kept if LOGIN[1] in text]
+    for secret in (login[1], password):
+        assert secret not in told + repr(Sources(index=address))
+        assert not [text for text in kept if secret in text]
 
 
 async def test_an_unknown_package_is_unknown(open_shop: Make, index: Index) -> None:
