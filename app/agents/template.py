@@ -53,7 +53,8 @@ def _refuse(template: TaskTemplate, error: ValidationError) -> AppError:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     unknown = [item for item in found if item["type"] == "extra_forbidden"]
     mistakes = [
-        {"pointer": json_pointer(item["loc"]), "message": item["msg"]} for item in unknown or found
+        {"pointer": json_pointer(item["loc"]), "message": item["msg"].removeprefix("Value error, ")}
+        for item in unknown or found
     ]
     first = mistakes[0]
     known = ", ".join(sorted(template.input_model.model_fields))

@@ -13,6 +13,7 @@ _MAX_DEPTH = 64
 _MAX_INT = 2**63
 # A model says the one, a dataclass the other.
 _EXTRA = ("extra_forbidden", "unexpected_keyword_argument")
+_NO_OBJECT = ("model_attributes_type", "model_type", "dataclass_type", "dict_type")
 _PLACES = {"body", "query", "path", "header", "cookie"}
 
 
@@ -138,8 +139,16 @@ def _described(error: Any) -> dict[str, str]:
     place = path.pop(0) if path and path[0] in _PLACES else "body"
     if error["type"] == "json_invalid":
         return {"in": place, "pointer": "", "message": f"not JSON at character {path[0]}"}
-    message = "unknown field" if _is_extra(error) else str(error["msg"])
-    return {"in": place, "pointer": pointer(path), "message": message}
+    return {"in": place, "pointer": pointer(path), "message": _said(error)}
+
+
+def _said(error: Any) -> str:
+    if _is_extra(error):
+        return "unknown field"
+    if error["type"] in _NO_OBJECT:
+        return "this must be a JSON object"
+    # The words of our own checks.
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _storable_text(text: str) -> str:

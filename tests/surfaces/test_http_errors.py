@@ -36,6 +36,27 @@ async def test_a_trailing_slash_is_not_a_redirect(http: httpx2.AsyncClient) -> N
     assert_problem(await http.get("/v1/jobs/"), 404, "not_found")
 
 
+async def test_a_wrong_method_is_told_all_that_there_are(http: httpx2.AsyncClient) -> None:
+    response = await http.delete("/v1/jobs")
+    body = assert_problem(response, 405, "method_not_allowed")
+    assert (response.headers["allow"], body["hint"]) == ("GET, POST", "Use GET or POST.")
+
+
+async def test_a_query_parameter_that_is_unknown(http: httpx2.AsyncClient, world: World) -> None:
+    body = assert_problem(await http.get("/v1/jobs?after=x"), 422, "unknown_field")
+    assert body["hint"] == "Known here: limit, before, status, kind, since."
+    assert_problem(await http.get("/v1/wallet?job=x"), 422, "unknown_field")
+    assert_problem(await http.get("/v1/jobs?kind=tools"), 422, "invalid_input")
+    assert (await http.get("/healthz?from=probe")).status_code == 200
+
+
+async def test_a_form_is_no_file(http: httpx2.AsyncClient) -> None:
+    given = {"file": ("x.gb", b"LOCUS")}
+    response = await http.post("/v1/files?name=x.gb", files=given)
+    body = assert_problem(response, 422, "invalid_input")
+    assert "--data-binary" in body["hint"]
+
+
 async def test_wrong_method(http: httpx2.AsyncClient) -> None:
     response = await http.put("/v1/wallet")
     body = assert_problem(response, 405, "method_not_allowed")
@@ -77,7 +98,18 @@ async def test_hostile_nesting(http: httpx2.AsyncClient) -> None:
 
 async def test_body_that_is_not_json_by_name(http: httpx2.AsyncClient) -> None:
     response = await http.post("/v1/quotes", content=b"a=b", headers={"content-type": "text/csv"})
-    assert_problem(response, 422, "invalid_input")
+    body = assert_problem(response, 422, "invalid_input")
+    assert body["hint"] == "Send `Content-Type: application/json`, not 'text/csv'."
+    listed = await http.post("/v1/quotes", content=b"[1]", headers=JSON)
+    assert listed.json()["detail"] == "The body: this must be a JSON object."
+
+
+async def test_words_of_checks_are_shown_without_those_of_a_library(
+    http: httpx2.AsyncClient,
+) -> None:
+    job = {"template": "echo", "input": {"text": "x"}, "run_at": "tomorrow"}
+    detail = (await http.post("/v1/jobs", json=job)).json()["detail"]
+    assert detail.startswith("/run_at: not a moment of RFC 3339")
 
 
 @pytest.mark.parametrize("header", [None, "Basic abc", "Bearer ", "Bearer nonsense"])

@@ -27,6 +27,7 @@ from app.surfaces.http import (
     workflows,
 )
 from app.surfaces.http.dependencies import PREFIX
+from app.surfaces.http.queries import KnownQuery
 from app.surfaces.operations import Operations
 
 _EXPOSED = [
@@ -37,6 +38,8 @@ _EXPOSED = [
     "WWW-Authenticate",
     "X-Request-Id",
 ]
+# Authorization servers, aggregators and scrapers add what they like.
+_LENIENT = (connections, v01, health)
 
 
 def install(app: FastAPI, operations: Operations) -> None:
@@ -65,7 +68,8 @@ def install(app: FastAPI, operations: Operations) -> None:
         tickets,
         health,
     ):
-        app.include_router(module.router, responses=openapi.RESPONSES)
+        strict = [] if module in _LENIENT else [KnownQuery]
+        app.include_router(module.router, responses=openapi.RESPONSES, dependencies=strict)
     _wrap(app, operations, settings)
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
+from app.kernel.errors import AppError, Code
 from app.storage import StoredFile
 from app.surfaces.http.dependencies import PREFIX, Caller, Ops, base_url
 from app.surfaces.payloads import FileName, Text
@@ -32,6 +33,13 @@ async def upload(
     content_type: Annotated[Text, Header(max_length=200)] = "application/octet-stream",
 ) -> FileOut:
     """Store a file; its `file_id` can then be given wherever a schema says `format: file`."""
+    if content_type.lower().startswith("multipart/"):
+        raise AppError(
+            Code.INVALID_INPUT,
+            "A form was sent; its envelope would become a part of the file.",
+            hint="Send the bytes alone: curl --data-binary @FILE -H 'Content-Type: text/plain'.",
+            details={"pointer": ""},
+        )
     return FileOut.of(await ops.files.upload(caller, request.stream(), name, content_type))
 
 

@@ -1,6 +1,6 @@
 """Routes of jobs: submit, look, cancel, trace, files."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import orjson
@@ -14,7 +14,6 @@ from app.surfaces.charging import BillingMode, Charging, MaxCredits
 from app.surfaces.http.dependencies import PREFIX, Caller, Idempotency, Ops, base_url
 from app.surfaces.http.doubles import refuse_doubled_names
 from app.surfaces.operations import MAX_SEQ, PAGE
-from app.surfaces.payloads import Text
 from app.surfaces.terms import LimitKey, Priority, RunAt, Terms, Webhook
 from app.surfaces.views import BatchOut, JobOut, JobPage, JobStatus, LinkedFile, Trace, View
 from app.surfaces.workflows import Run
@@ -111,7 +110,7 @@ async def list_jobs(
     before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     kind: Annotated[
-        Text | None, Query(max_length=200, description="`task`, `tool` or `workflow`.")
+        Literal["task", "tool", "workflow"] | None, Query(description="Only jobs of this kind.")
     ] = None,
     since: Annotated[
         AwareDatetime | None, Query(description="Only jobs queued then or later (RFC 3339).")
