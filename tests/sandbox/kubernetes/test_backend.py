@@ -14,8 +14,9 @@ from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.executors.kubernetes.site import INSTANCE, OWNED, this_instance
 from app.sandbox.links import Mounted, Room
 from app.sandbox.types import IsolationError
-from tests.sandbox.kubernetes.cluster import NAMESPACE, Cluster
+from tests.sandbox.kubernetes.cluster import Cluster
 from tests.sandbox.kubernetes.conftest import SITE
+from tests.sandbox.kubernetes.objects import NAMESPACE
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,8 @@ from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.executors.kubernetes.link import PodLink
 from app.sandbox.links import Link, Room
 from app.sandbox.types import IsolationError
-from tests.sandbox.kubernetes.cluster import Cluster, Object
+from tests.sandbox.kubernetes.cluster import Cluster
+from tests.sandbox.kubernetes.objects import Object
 from tests.sandbox.kubernetes.programs import ECHO, until
 
 pytestmark = pytest.mark.anyio
@@ -172,7 +173,7 @@ async def test_a_pod_that_no_node_takes_says_so_when_killed(
 async def test_a_dropped_watch_goes_on(ready: KubernetesBackend, cluster: Cluster) -> None:
     link = await ready.launch(Room())
     for _ in range(3):
-        await until(lambda: bool(cluster._watches))
+        await until(lambda: bool(cluster.watches))
         seen = count(cluster, "GET", "/pods")
         cluster.drop_watches()
         await until(lambda seen=seen: count(cluster, "GET", "/pods") > seen)  # type: ignore[misc]
@@ -203,10 +204,10 @@ async def test_a_pod_that_went_unseen_is_gone(ready: KubernetesBackend, cluster:
     name = next(iter(cluster.pods))
     cluster.fail("GET", r"/pods$", 500, times=3)
     cluster.drop_watches()
-    await until(lambda: not cluster._watches)
+    await until(lambda: not cluster.watches)
     await cluster.remove_pod(name)
-    cluster._history.clear()
-    cluster._oldest = cluster._version
+    cluster.history.clear()
+    cluster.oldest = cluster.version
     assert await link.reader.read() == b""
     await link.kill()
     assert cluster.jobs == {}
