@@ -128,7 +128,7 @@ class BubblewrapLink:
 
     async def _end(self) -> Fate:
         init = await self._tied()
-        usage = tree_usage(self._process.pid, 0.0)
+        usage = tree_usage(self._process.pid)
         if self._group is not None:
             with contextlib.suppress(OSError):
                 self._group.unleash()

@@ -78,6 +78,6 @@ def _seen(container: str, pid: int) -> Fate:
     try:
         if container not in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii"):
             return Fate()
-        return Fate(group_of(pid).counted().is_oom, tree_usage(pid, 0.0))
+        return Fate(group_of(pid).counted().is_oom, tree_usage(pid))
     except OSError:
         return Fate()
