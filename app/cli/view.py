@@ -62,6 +62,7 @@ _WORDS: Mapping[str, Any] = {
     "job.failed": lambda d: f"failed, nothing charged: {_error(d)}",
     "job.cancelled": lambda _: "cancelled, nothing charged",
     "job.dead": lambda d: f"put aside, nothing charged: {_error(d)}",
+    "job.redriven": lambda d: f"once more what {d.get('from')} was to do",
     "agent.started": _started,
     "agent.finished": lambda d: f"{d.get('role')}: {d.get('summary') or 'done'}",
     "agent.handoff": lambda d: (
@@ -70,6 +71,14 @@ _WORDS: Mapping[str, Any] = {
     "tool.started": lambda d: f"{d.get('tool')} ...",
     "tool.finished": lambda d: f"{d.get('tool')} ({d.get('duration_ms')} ms)",
     "tool.failed": lambda d: f"{d.get('tool')} failed: {_error(d)}",
+    "step.started": lambda d: f"{d.get('path')} starts",
+    "step.finished": lambda d: f"{d.get('path')} is done ({d.get('duration_ms')} ms)",
+    "step.failed": lambda d: f"{d.get('path')} failed: {_error(d)}",
+    "step.skipped": lambda d: f"{d.get('path')} is skipped",
+    "step.retrying": lambda d: f"{d.get('path')} again in {d.get('delay_s')} s: {_error(d)}",
+    "step.waiting": lambda d: (
+        f"{d.get('path')} waits" + (f": {d['title']}" if d.get("title") else "")
+    ),
     "check.passed": lambda d: f"✓ {_check(d)}",
     "check.failed": lambda d: f"✗ {_check(d)}",
     "progress": lambda d: str(d.get("message", "")),
@@ -79,6 +88,7 @@ _WORDS: Mapping[str, Any] = {
 _STYLES = {
     "job": "bold",
     "agent": "cyan",
+    "step": "cyan",
     "tool": "dim",
     "check.failed": "yellow",
     "check": "green",

@@ -68,6 +68,11 @@ def _clean(name: str, value: Any) -> Any:
     return scrub(str(value))
 
 
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields that the program added."""
+    return {key: _clean(key, value) for key, value in vars(record).items() if key not in _STANDARD}
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a record: ts, level, logger, message, request_id, then the extra fields.
 
@@ -87,20 +92,21 @@ class JsonFormatter(logging.Formatter):
             body["request_id"] = current
         if record.exc_info:
             body["exception"] = scrub(self.formatException(record.exc_info))
-        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        body |= {key: _clean(key, value) for key, value in extra.items() if key not in body}
+        body |= {key: value for key, value in _extra(record).items() if key not in body}
         return orjson.dumps(body).decode()
 
 
 class PlainFormatter(logging.Formatter):
-    """`warning: message`, for people at a terminal; secrets are hidden as in `JsonFormatter`."""
+    """`warning: message (field: value)`, for people; secrets are hidden as in `JsonFormatter`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record, and below it the traceback if there is one."""
-        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        more = ", ".join(f"{key}: {value}" for key, value in _extra(record).items())
+        text = f"{record.levelname.lower()}: {scrub(record.getMessage())}"
+        text += f" ({more})" if more else ""
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return scrub(text)
+            text += "\n" + scrub(self.formatException(record.exc_info))
+        return text
 
 
 class _OwnHandler(logging.StreamHandler[Any]):

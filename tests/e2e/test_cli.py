@@ -97,6 +97,20 @@ async def test_looking_around(uaol: Uaol) -> None:
     assert json.loads(jobs.stdout) == []
 
 
+async def test_the_trace_of_a_workflow_names_its_steps(uaol: Uaol) -> None:
+    count = {"tool": "sequence.gc_content", "arguments": {"sequence": "${{ input.dna }}"}}
+    refused = {"tool": "sequence.translate", "arguments": {"sequence": "${{ input.digits }}"}}
+    nodes = {"count": count, "refused": refused | {"on_error": "continue"}}
+    given = {"dna": "GATTACA", "digits": "7"}
+    asked = {"workflow": {"workflow": 1, "nodes": nodes}, "input": given, "wait": True}
+    made = await uaol("tools", "call", "workflow.run", json.dumps(asked))
+    assert made.code == 0, made.stderr
+    told = await uaol("task", "trace", json.loads(made.stdout)["job_id"])
+    assert re.search(r"^\S+  count starts$", told.stdout, re.MULTILINE), told.stdout
+    assert re.search(r"^\S+  count is done \(\d+ ms\)$", told.stdout, re.MULTILINE), told.stdout
+    assert re.search(r"^\S+  refused failed: .+ \[\w+\]$", told.stdout, re.MULTILINE), told.stdout
+
+
 async def test_json_is_the_report_alone(
     platform: Platform, hbb: Finished, uaol: Uaol, alice: Person, books: Any, tmp_path: Path
 ) -> None:

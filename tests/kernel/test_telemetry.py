@@ -55,13 +55,16 @@ def test_one_line_a_record_however_often_configured(capsys: pytest.CaptureFixtur
 def test_words_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
     configure_logging(is_plain=True)
-    logging.getLogger("app.x").warning("may now pass, key %s", SECRET)
+    logging.getLogger("app.x").warning("gone, key %s", SECRET, extra={"reason": SECRET, "job": 7})
     try:
         raise ValueError(f"Bearer {SECRET}")
     except ValueError:
         logging.getLogger("app.x").exception("it broke")
     first, second, *traceback = capsys.readouterr().err.splitlines()
-    assert (first, second) == ("warning: may now pass, key uaol_***", "error: it broke")
+    assert (first, second) == (
+        "warning: gone, key uaol_*** (reason: uaol_***, job: 7)",
+        "error: it broke",
+    )
     assert traceback[0].startswith("Traceback")
     assert SECRET not in "".join(traceback)
 
