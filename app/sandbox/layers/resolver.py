@@ -38,6 +38,8 @@ _CEILINGS = (
     (resource.RLIMIT_CPU, 120), (resource.RLIMIT_FSIZE, 256 * 2**20),
     (resource.RLIMIT_AS, 4 * 2**30), (resource.RLIMIT_CORE, 0),
 )  # fmt: skip
+# Anybody may ask for anything, and each answer costs a process.
+_AT_ONCE = 4
 _UNREACHABLE = ("Failed to fetch", "Request failed", "error sending request", "HTTP status")
 _SHOWN = 1500
 
@@ -59,12 +61,17 @@ class Resolver:
         self._folder = folder
         self._sources = sources
         self._limits = limits
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def resolve(self, question: Question) -> Lock:
         """The wheels that are needed on top of what is installed, with their hashes.
 
         Raises AppError: SANDBOX_REQUIREMENT_UNKNOWN, SANDBOX_REQUIREMENT_REFUSED, SANDBOX_FAILED.
         """
+        async with self._turns:
+            return await self._resolved(question)
+
+    async def _resolved(self, question: Question) -> Lock:
         pins = await self._versions(question)
         added = {name: pins[name] for name in pins if name not in question.installed}
         if len(added) > self._limits.wheels:

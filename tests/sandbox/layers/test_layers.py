@@ -4,12 +4,14 @@ import asyncio
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.kernel.errors import AppError, Code
 from app.sandbox import TaskSpec
 from app.sandbox.layers import LayerLimits, Sources
+from app.sandbox.layers.resolver import Resolver
 from tests.sandbox.layers.conftest import Inside, Make
 from tests.sandbox.layers.wheels import make_wheel
 
@@ -136,6 +138,26 @@ async def test_it_is_built_once(open_shop: Make, wheelhouse: Path) -> None:
     again = await later.room_for("second")
     assert (again.id, later.unpacked) == (prepared[0].id, {})
     assert (here.left(), here.shelved()) == ([], [prepared[0].id])
+
+
+async def test_few_resolve_at_once(
+    open_shop: Make, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(wheelhouse, "first")
+    answer, running = Resolver._answer, [0]
+
+    async def counted(self: Resolver, *asked: Any) -> str:
+        running.append(running[-1] + 1)
+        try:
+            return await answer(self, *asked)
+        finally:
+            running.append(running[-1] - 1)
+
+    monkeypatch.setattr(Resolver, "_answer", counted)
+    shop = open_shop()
+    prepared = await asyncio.gather(*(shop.room_for(f"first>=0.{n}") for n in range(12)))
+    assert len({one.id for one in prepared}) == 1
+    assert (max(running), len(running)) == (4, 25)
 
 
 async def test_a_new_wheel_makes_a_new_layer(open_shop: Make, wheelhouse: Path) -> None:
