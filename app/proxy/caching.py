@@ -13,6 +13,8 @@ import orjson
 
 from app.kernel.clock import Clock
 from app.kernel.principal import Principal
+from app.proxy.carrying import injection
+from app.proxy.credentials import Credentials
 from app.registry import Tool
 
 _MOST_BYTES = 64 * 2**20
@@ -48,19 +50,41 @@ class ResultCache:
         self._clock = clock
         self._most_bytes = most_bytes
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
-        self._bytes = 0
+        #: What is kept, as `most_bytes` counts it.
+        self.bytes = 0
 
-    def key(self, principal: Principal, tool: Tool, arguments: Mapping[str, Any]) -> Key | None:
+    async def key_of(
+        self,
+        credentials: Credentials | None,
+        principal: Principal,
+        tool: Tool,
+        arguments: Mapping[str, Any],
+    ) -> Key | None:
+        """As `key`, for a server that may be sent credentials. Raises what these raise."""
+        if not tool.definition.declared.cache_ttl_s:
+            return None
+        sent = await injection(credentials, principal, tool.server)
+        return self.key(principal, tool, arguments, is_own=sent.is_callers)
+
+    def key(
+        self,
+        principal: Principal,
+        tool: Tool,
+        arguments: Mapping[str, Any],
+        *,
+        is_own: bool = False,
+    ) -> Key | None:
         """Under what an answer is kept; None if the tool's answers are not.
 
-        Files are named by ids, whose contents a user may only read while they are theirs.
+        One that `is_own`, given to the caller's own credentials, is the caller's whatever the tool
+        says. Files are named by ids, whose contents a user may only read while they are theirs.
         """
         said = tool.definition.declared
         # An answer that a secret was sent for is its owner's, whatever the tool says of it.
         is_bound = tool.definition.takes_files or tool.definition.filled
         if not said.cache_ttl_s or is_bound:
             return None
-        whose = "" if said.is_public else f"{principal.owner}/{principal.project_id}"
+        whose = "" if said.is_public and not is_own else f"{principal.owner}/{principal.project_id}"
         canonical = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
         digest = blake2b(canonical, digest_size=32).digest()
         return tool.full_name, tool.definition.sha256, whose, digest
@@ -83,9 +107,9 @@ class ResultCache:
             self._drop(key)
         until = self._clock.monotonic() + tool.definition.declared.cache_ttl_s
         self._entries[key] = _Entry(kept, until)
-        self._bytes += kept.size + _EXTRA
-        while self._bytes > self._most_bytes:
+        self.bytes += kept.size + _EXTRA
+        while self.bytes > self._most_bytes:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, key: Key) -> None:
-        self._bytes -= self._entries.pop(key).kept.size + _EXTRA
+        self.bytes -= self._entries.pop(key).kept.size + _EXTRA

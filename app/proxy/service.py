@@ -165,7 +165,9 @@ class ToolProxy:
         if backend is None:
             raise server_down(tool.server, "is not configured in this process")
         # A carrier's answer is for one caller, in the midst of an exchange.
-        key = None if call.carrier else self._cache.key(call.principal, tool, arguments)
+        key = None
+        if not call.carrier:
+            key = await self._cache.key_of(self.credentials, call.principal, tool, arguments)
         if (kept := self._cache.get(key)) is not None:
             return _recalled(tool, kept, bytes_in)
         resolved = await self._files.resolve(
@@ -201,6 +203,10 @@ class ToolProxy:
         except Exception:
             # A carrier's own: the server answered, with something else than a result.
             self.breakers.record(tool.server, None)
+            raise
+        except asyncio.CancelledError:
+            # Who called went away: that says nothing about the server.
+            self.breakers.dismiss(tool.server)
             raise
         self.breakers.record(tool.server, None)
         return raw

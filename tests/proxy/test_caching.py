@@ -6,8 +6,10 @@ from uuid import uuid4
 
 import pytest
 
+from app.kernel.errors import AppError
 from app.kernel.principal import Principal
 from app.proxy.caching import Kept, ResultCache
+from app.proxy.credentials import Injection
 from app.registry import Tool, ToolDefinition
 from app.registry.declared import Declared, declared
 from tests.manual_clock import ManualClock
@@ -62,6 +64,40 @@ def test_keys_tell_users_arguments_and_definitions_apart() -> None:
     assert cache.key(USER, public, {}) == cache.key(OTHER, public, {})
 
 
+class _Sent:
+    """Credentials of that owner, for every server."""
+
+    def __init__(self, owner: str | None) -> None:
+        self.owner = owner
+
+    async def headers(self, principal: Principal, server: str) -> Injection:
+        return Injection({"X-Key": "k"}, owner=self.owner)
+
+    async def refused(self, *_: object) -> AppError | None:
+        raise AssertionError("nothing is sent")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("owner", "is_shared"),
+    [
+        (None, True),
+        (f"developer:{uuid4()}", True),
+        (f"user:{uuid4()}", False),
+        (f"project:{uuid4()}", False),
+    ],
+)
+async def test_an_answer_to_a_users_own_credentials_is_that_users(
+    owner: str | None, *, is_shared: bool
+) -> None:
+    """Whatever the tool says: it may not know whose account it was asked with."""
+    cache, sent = ResultCache(ManualClock()), _Sent(owner)
+    public = tool({"uaol/cache_ttl": 60, "uaol/cache_scope": "public"})
+    keys = {await cache.key_of(sent, user, public, {}) for user in (USER, OTHER)}
+    assert (len(keys) == 1) is is_shared
+    assert await cache.key_of(sent, USER, tool({}), {}) is None
+
+
 def test_tools_that_say_nothing_or_take_files_are_not_kept() -> None:
     cache = ResultCache(ManualClock())
     files = {"type": "object", "properties": {"f": {"type": "string", "format": "file"}}}
@@ -85,6 +121,6 @@ def test_answers_run_out_and_make_room() -> None:
     assert cache.get(keys[0]) == Kept(b"z", None)
     clock.advance(61)
     assert [cache.get(key) for key in keys] == [None] * 4
-    assert cache._bytes == 0
+    assert cache.bytes == 0
     cache.put(keys[0], HELD, Kept(b"x" * 2**21, None))
     assert cache.get(keys[0]) is None

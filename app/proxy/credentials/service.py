@@ -12,6 +12,7 @@ from app.kernel.scrub import Scrubber, injected
 from app.kernel.wakeups import Ticket, Wakeups
 from app.proxy.credentials.origins import origin_of
 from app.proxy.credentials.types import (
+    DEVELOPER,
     NO_INJECTION,
     FindServer,
     Injection,
@@ -277,4 +278,4 @@ def _owner(principal: Principal, upstream: RemoteServer, scopes: set[str]) -> st
         return f"user:{principal.owner}"
     if "project" in scopes:
         return f"project:{principal.project_id}"
-    return f"developer:{upstream.developer_id}" if scopes else None
+    return f"{DEVELOPER}{upstream.developer_id}" if scopes else None

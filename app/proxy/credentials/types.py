@@ -10,6 +10,9 @@ from app.kernel.principal import Principal
 from app.kernel.scrub import Scrubber
 from app.registry import SecretArgument, SecretHeader, UpstreamOAuth
 
+# How owners of credentials that serve all callers are named.
+DEVELOPER = "developer:"
+
 
 class RemoteServer(NamedTuple):
     """A remote server as far as credentials go.
@@ -50,6 +53,11 @@ class Injection(dict[str, str]):
 
     def __bool__(self) -> bool:
         return len(self) > 0 or bool(self.arguments)
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether some are the caller's own, and not the developer's for all."""
+        return self.owner is not None and not self.owner.startswith(DEVELOPER)
 
     def of(self, tool: str) -> dict[str, str]:
         """The arguments to add to a call of that tool. Raises `secret_missing`."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import orjson
 from mcp.shared.inbound import find_invalid_x_mcp_header, mcp_param_headers, x_mcp_header_map
 
 from app.kernel.clock import Clock
@@ -77,17 +78,20 @@ class FastCalls:
         self._schemas.check_arguments(route.tool.definition, arguments)
 
     async def carry(
-        self, principal: Principal, route: Route, arguments: Mapping[str, Any], raw: bytes
+        self, principal: Principal, route: Route, arguments: Mapping[str, Any]
     ) -> FastResult:
-        """Send the call, once, and check its answer; `raw` are the arguments as JSON.
+        """Send the call, once, and check its answer.
 
-        A tool's own refusal is a result with an `error`. Raises as `ToolProxy.call` does.
+        The arguments are written anew: one given twice would mean to the server what nobody here
+        has checked, and be kept as the answer to something else. A tool's own refusal is a result
+        with an `error`. Raises as `ToolProxy.call` does.
         """
-        key = self._cache.key(principal, route.tool, arguments)
+        owners = route.upstream.credentials
+        key = await self._cache.key_of(owners, principal, route.tool, arguments)
         if (kept := self._cache.get(key)) is not None:
             return FastResult(kept.content, kept.structured, None, 0, kept.size)
         began = self._clock.monotonic()
-        found = await self._carried(principal, route, arguments, raw)
+        found = await self._carried(principal, route, arguments)
         if found.error is None:
             self._cache.put(key, route.tool, Kept(found.content, found.structured))
         wall_ms = round((self._clock.monotonic() - began) * 1000)
@@ -99,13 +103,13 @@ class FastCalls:
         self._metrics.observe_tool(route.tool.full_name, outcome, seconds)
 
     async def _carried(
-        self, principal: Principal, route: Route, arguments: Mapping[str, Any], raw: bytes
+        self, principal: Principal, route: Route, arguments: Mapping[str, Any]
     ) -> Reading:
         breakers, tool = self._seams.breakers, route.tool
         breakers.admit(tool.server)
         try:
             await route.upstream.check(tool, tool.timeout_s)
-            answer = await _sent(principal, route, arguments, raw)
+            answer = await _sent(principal, route, arguments)
             if answer.body is None:
                 found = read_error(answer.error or b"", tool.definition)
             else:
@@ -132,9 +136,7 @@ def _plan(tool: Tool) -> Plan | None:
     return Plan(tool, opening, {} if is_odd else x_mcp_header_map(schema))
 
 
-async def _sent(
-    principal: Principal, route: Route, arguments: Mapping[str, Any], raw: bytes
-) -> Answer:
+async def _sent(principal: Principal, route: Route, arguments: Mapping[str, Any]) -> Answer:
     plan, upstream = route
     assert upstream.target is not None
     return await carry(
@@ -143,7 +145,7 @@ async def _sent(
         upstream.credentials,
         principal,
         _METHOD,
-        b'%b"arguments":%b}' % (plan.opening, raw),
+        b'%b"arguments":%b}' % (plan.opening, orjson.dumps(arguments)),
         name=plan.tool.definition.name,
         timeout_s=plan.tool.timeout_s,
         headers=mcp_param_headers(plan.headers, arguments) if plan.headers else {},

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from app.kernel.clock import SystemClock
@@ -47,6 +48,17 @@ async def test_a_public_answer_holds_for_everybody(far: Far, *, is_slow: bool) -
     for who in (far.world.alice, far.world.bob):
         assert await said(far, "far.market", who=who, is_slow=is_slow) == "hi"
     assert len(far.upstream.calls) == 1
+
+
+async def test_an_argument_given_twice_is_one_everywhere(far: Far) -> None:
+    """A server that takes the first would be answering, for everybody, what nobody checked."""
+    asked = orjson.dumps(message("far.market"))
+    doubled = asked.replace(b'{"text":"hi"}', b'{"text":"evil","text":"hi"}')
+    assert doubled != asked
+    result = (await far.post(doubled, name="far.market")).json()["result"]
+    assert result["structuredContent"]["said"] == "hi"
+    assert far.carried == ["far.market"]
+    assert b"evil" not in b"".join(far.upstream.bodies)
 
 
 async def test_both_ways_share_what_they_keep(far: Far) -> None:

@@ -70,6 +70,7 @@ class Upstream:
     def __init__(self) -> None:
         self.url = ""
         self.calls: list[dict[str, Any]] = []
+        self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self.answer: Any = None
         self.is_waiting = asyncio.Event()
@@ -84,6 +85,7 @@ class Upstream:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        self.bodies.append(body)
         request = orjson.loads(body) if body else {}
         status, answer = await self._respond(scope, request, receive)
         kind = [(b"content-type", b"application/json")]

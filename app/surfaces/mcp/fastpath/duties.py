@@ -73,7 +73,7 @@ class Duties:
     ) -> tuple[FastResult, int]:
         """The tool's answer and what it cost; without one nothing is charged."""
         try:
-            result = await self._calls.carry(principal, route, asked.arguments, asked.raw)
+            result = await self._calls.carry(principal, route, asked.arguments)
         except BaseException:
             self._charges.refund(promise)
             raise
