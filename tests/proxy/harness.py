@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.kernel.clock import SystemClock
+from app.kernel.clock import Clock, SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.kernel.ratelimit import Limiter
@@ -31,7 +31,11 @@ class World:
     """A running proxy, the files its users own, and what its servers listed."""
 
     def __init__(
-        self, servers: Sequence[ServerConfig], builtins: Sequence[BuiltinTool], **settings: Any
+        self,
+        servers: Sequence[ServerConfig],
+        builtins: Sequence[BuiltinTool],
+        clock: Clock,
+        **settings: Any,
     ) -> None:
         self.registry = Registry()
         self.files: dict[tuple[UUID | None, UUID], Path] = {}
@@ -42,7 +46,7 @@ class World:
             Settings(**({"tool_output_limit": OUTPUT_LIMIT} | settings)),
             self._resolve,
             builtins,
-            SystemClock(),
+            clock,
             servers=servers,
             on_listed=self._approve,
         )
@@ -93,9 +97,12 @@ class World:
 
 @asynccontextmanager
 async def running(
-    *servers: ServerConfig, builtins: Sequence[BuiltinTool] = (), **settings: Any
+    *servers: ServerConfig,
+    builtins: Sequence[BuiltinTool] = (),
+    clock: Clock | None = None,
+    **settings: Any,
 ) -> AsyncIterator[World]:
-    world = World(servers, builtins, **settings)
+    world = World(servers, builtins, clock or SystemClock(), **settings)
     try:
         await world.proxy.start()
         yield world

@@ -1,11 +1,17 @@
 """The circuit breaker: its states as a machine, and the breakers of a process."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from app.kernel.errors import AppError, Code
+from app.proxy import BuiltinTool, RawResult, ToolCall
 from app.proxy.breaker import (
     FAILURES,
     FIRST_PAUSE_S,
@@ -17,7 +23,9 @@ from app.proxy.breaker import (
     failed,
     succeeded,
 )
+from app.registry import ToolDefinition
 from tests.manual_clock import ManualClock
+from tests.proxy.harness import World, running
 
 DOWN = AppError(Code.TOOL_SERVER_DOWN, "It is down.")
 CHANGED = AppError(Code.TOOL_DEFINITION_CHANGED, "It changed.")
@@ -122,3 +130,59 @@ def test_refusals_of_tools_are_no_failures() -> None:
     for _ in range(3 * FAILURES):
         breakers.record("lab", CHANGED)
     assert breakers.state("lab") == "closed"
+
+
+class Server:
+    """A built-in server that fails, waits or answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.does: str = "fail"
+        self.calls = 0
+        self.came = asyncio.Event()
+
+    async def __call__(self, _call: ToolCall, _arguments: dict[str, Any]) -> RawResult:
+        self.calls += 1
+        self.came.set()
+        if self.does == "fail":
+            raise DOWN
+        if self.does == "wait":
+            await asyncio.Event().wait()
+        return RawResult({})
+
+
+@asynccontextmanager
+async def failing(clock: ManualClock) -> AsyncIterator[tuple[World, Server]]:
+    """A world whose one server has failed often enough to be left alone."""
+    tool = BuiltinTool(ToolDefinition("own", "run", "", {}), server := Server())
+    async with running(builtins=[tool], clock=clock) as world:
+        for _ in range(FAILURES):
+            assert (await world.refused("own.run")).message == DOWN.message
+        yield world, server
+
+
+@pytest.mark.anyio
+async def test_calls_to_a_server_that_is_left_alone_are_not_sent() -> None:
+    async with failing(clock := ManualClock()) as (world, server):
+        refused = await world.refused("own.run")
+        assert refused.code is Code.TOOL_SERVER_DOWN
+        assert refused.details["retry_after_s"] == FIRST_PAUSE_S
+        assert server.calls == FAILURES
+        clock.advance(FIRST_PAUSE_S)
+        server.does = "answer"
+        for _ in range(2):
+            assert (await world.call("own.run")).structured == {}
+
+
+@pytest.mark.anyio
+async def test_a_caller_who_leaves_gives_the_trial_to_the_next() -> None:
+    async with failing(clock := ManualClock()) as (world, server):
+        clock.advance(FIRST_PAUSE_S)
+        server.does = "wait"
+        server.came.clear()
+        trial = asyncio.create_task(world.call("own.run"))
+        await server.came.wait()
+        trial.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trial
+        server.does = "answer"
+        assert (await world.call("own.run")).structured == {}
