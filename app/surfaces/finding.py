@@ -44,9 +44,12 @@ class Finding:
     ) -> FoundTools:
         """The best tools for a query, of those registered and the `own` ones named.
 
-        Raises `forbidden`, `embedding_failed`, `hub_unavailable`.
+        It counts among the caller's calls: each asks the embedder, which may be a paid service.
+        Raises `forbidden`, `rate_limited`, `embedding_failed`, `hub_unavailable`.
         """
         principal.require(Scope.TOOLS)
+        per_minute = self._services.settings.calls_per_minute
+        await self._services.proxy.limiter.take(f"calls:{principal.user_id}", per_minute)
         snapshot = self._services.registry.snapshot()
         if snapshot is not self._indexed:
             await self._index(snapshot)

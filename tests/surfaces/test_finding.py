@@ -4,6 +4,7 @@ import httpx2
 import pytest
 
 from app.kernel.principal import SERVICE, Scope
+from app.kernel.ratelimit import limited
 from tests.surfaces.test_mcp import connected
 from tests.surfaces.world import World, person
 
@@ -51,3 +52,20 @@ async def test_finding_needs_the_scope(url: str, world: World, http: httpx2.Asyn
     narrow = await person(world.services, "narrow@example.org", frozenset({Scope.BILLING}))
     answer = await http.get(f"{url}/v1/tools/search", params={"q": "x"}, headers=narrow.headers)
     assert answer.status_code == 403
+
+
+async def test_finding_counts_among_a_users_calls(
+    url: str, world: World, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    async def take(key: str, per_minute: int, burst: int | None = None) -> None:
+        seen.append((key, per_minute))
+        raise limited(per_minute, 1.0)
+
+    monkeypatch.setattr(world.services.proxy.limiter, "take", take)
+    answer = await http.get(
+        f"{url}/v1/tools/search", params={"q": "x"}, headers=world.alice.headers
+    )
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert seen == [(f"calls:{world.alice.user_id}", world.services.settings.calls_per_minute)]
