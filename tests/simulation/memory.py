@@ -90,7 +90,7 @@ class Memory:
     tables: dict[str, dict[Any, Any]] = field(
         default_factory=lambda: {name: {} for name in _TABLES}
     )
-    leases: dict[tuple[UUID, int], tuple[str, float]] = field(default_factory=dict)
+    leases: dict[UUID, dict[int, tuple[str, float]]] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     commits: int = 0
     surprises: list[str] = field(default_factory=list)
@@ -183,7 +183,7 @@ def _job_judge(memory: Memory, before: Job, after: Job | None, _now: float) -> N
     if after is None or before.end_time is not None:
         raise BrokenPromiseError(f"the end of {before.job_id} was changed: {before} {after}")
     row = memory.tables["queue"].get(before.job_id)
-    newest = max((n for job, n in memory.leases if job == before.job_id), default=0)
+    newest = max(memory.leases.get(before.job_id, {}), default=0)
     if after.status != "Cancelled" and (after.attempt != newest or row is not None):
         raise BrokenPromiseError(
             f"{before.job_id} was ended by attempt {after.attempt} of {newest}"
@@ -257,7 +257,8 @@ class MemoryUnit(UnitOfWork):
 
     def lease(self, row: Queued, worker: str) -> None:
         """Note who has a token, for the judges."""
-        self.memory.leases[row.job_id, row.attempt] = (worker, self.memory.clock())
+        leases = self.memory.leases.setdefault(row.job_id, {})
+        leases[row.attempt] = (worker, self.memory.clock())
         self._leased.append((row.job_id, row.attempt))
 
     def commit(self) -> None:
@@ -273,8 +274,8 @@ class MemoryUnit(UnitOfWork):
                 self.memory.tables[table].pop(key, None)
             else:
                 self.memory.tables[table][key] = before
-        for token in self._leased:
-            del self.memory.leases[token]
+        for job_id, attempt in self._leased:
+            del self.memory.leases[job_id][attempt]
         self._changes, self._leased = {}, []
         if self._is_alone:
             self._is_alone = False

@@ -368,7 +368,7 @@ class World:
 
     def _judge_result(self, job_id: UUID, attempt: int, call: int) -> None:
         made_for, worker, moment = self.calls[call]
-        holder, since = self.memory.leases[job_id, attempt]
+        holder, since = self.memory.leases[job_id][attempt]
         if (made_for, worker) != (job_id, holder) or moment < since:
             raise BrokenPromiseError(f"{job_id} has the result of a stale token")
 

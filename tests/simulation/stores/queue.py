@@ -1,30 +1,16 @@
-"""The store functions of jobs and billing over a `Memory`: what their SQL says, in Python.
+"""The live rows of jobs: places in line, claims, leases, ends."""
 
-`installed` puts them in the place of the SQL, so that all of the product above them runs as it is.
-A differential test holds both to the same answers.
-"""
-
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
-from unittest.mock import patch
 from uuid import UUID
 
-from app.billing import Hold, Settlement, Usage
-from app.billing import store as billing_store
-from app.orchestration import JobEvent, JobRequest, JobView, Lease, store
-from app.orchestration.operations.deadletters import store as letters_store
-from app.orchestration.records import store as records_store
-from app.orchestration.states import TERMINAL_EVENTS
+from app.orchestration import JobRequest, Lease
 from app.orchestration.types import End, Ended
-from tests.simulation.memory import EPOCH, Job, Memory, MemoryUnit, Purse, Queued, Settled
+from tests.simulation.memory import EPOCH, Job, Memory, MemoryUnit, Queued
+from tests.simulation.stores.records import view_of
 
 FOREVER = float("inf")
-
-
-# --- app.orchestration.store
 
 
 def _head(memory: Memory, kind: str, floor: int, now: float) -> int:
@@ -143,7 +129,7 @@ async def claim(
 
 
 def _lease(memory: Memory, row: Queued) -> Lease:
-    view = _view(memory, row.job_id, "Running")
+    view = view_of(memory, row.job_id, "Running")
     place = row.place or 0
     return Lease(view, row.attempt, row.failures, row.is_cancel_requested, place, row.losses)
 
@@ -233,202 +219,3 @@ async def queue_depth(uow: MemoryUnit) -> tuple[int, float]:
     ready = [row for row in uow.memory.queue.values() if row.place is not None]
     waits = [r.run_at for r in ready if r.lease_until is None or r.lease_until < uow.now]
     return len(ready), max(uow.now - min(waits), 0.0) if waits else 0.0
-
-
-# --- app.orchestration.records.store
-
-
-def _view(memory: Memory, job_id: UUID, status: str | None = None) -> JobView:
-    job, row = memory.jobs[job_id], memory.queue.get(job_id)
-    end, request = memory.settled.get(job_id), job.request
-    if status is None:
-        status = memory.status(job_id)
-        if status == "Running" and row is not None and row.lease_until <= memory.clock():
-            status = "Retrying"
-    return JobView(
-        job_id=job_id,
-        user_id=request.user_id,
-        project_id=request.project_id,
-        kind=request.kind,
-        status=status,
-        definition=request.definition,
-        price_micro=request.price.amount_micro,
-        charged_micro=None if end is None else end.captured,
-        attempt=job.attempt if row is None else row.attempt,
-        start_time=job.start_time,
-        end_time=job.end_time,
-        final_output=job.output,
-        error=job.error,
-    )
-
-
-async def take_keys(uow: MemoryUnit, keys: Sequence[tuple[UUID, str, UUID, bytes]]) -> set[UUID]:
-    await uow.write()
-    bound = set()
-    for user, key, job_id, digest in keys:
-        if (user, key) not in uow.memory.keys:
-            uow.put("keys", (user, key), (job_id, digest))
-            bound.add(job_id)
-    return bound
-
-
-async def free_keys(uow: MemoryUnit, jobs: Sequence[UUID]) -> None:
-    await uow.write()
-    for key, (job_id, _) in list(uow.memory.keys.items()):
-        if job_id in jobs:
-            uow.put("keys", key, None)
-
-
-async def find_by_keys(
-    uow: MemoryUnit, keys: Sequence[tuple[UUID, str]]
-) -> dict[tuple[UUID, str], tuple[JobView, bytes]]:
-    await uow.read()
-    known = {key: uow.memory.keys[key] for key in keys if key in uow.memory.keys}
-    return {
-        key: (_view(uow.memory, job_id), digest)
-        for key, (job_id, digest) in known.items()
-        if job_id in uow.memory.jobs
-    }
-
-
-async def get(uow: MemoryUnit, job_id: UUID, user_id: UUID | None) -> JobView | None:
-    await uow.read()
-    job = uow.memory.jobs.get(job_id)
-    if job is None or (user_id is not None and job.request.user_id != user_id):
-        return None
-    return _view(uow.memory, job_id)
-
-
-async def append_event(
-    uow: MemoryUnit,
-    job_id: UUID,
-    user_id: UUID,
-    kind: str,
-    data: Mapping[str, Any],
-    once: str | None = None,
-) -> None:
-    await uow.write()
-    lines = uow.memory.events.get(job_id, ())
-    if once is None or once not in {line[1] for line in lines}:
-        event = JobEvent(job_id, len(lines) + 2, kind, dict(data), uow.moment)
-        uow.put("events", job_id, (*lines, (event, once)))
-
-
-async def events(uow: MemoryUnit, job_id: UUID, after_seq: int, limit: int) -> list[JobEvent]:
-    await uow.read()
-    job = uow.memory.jobs[job_id]
-    lines = [JobEvent(job_id, 1, "job.queued", {}, job.start_time)]
-    lines += [event for event, _ in uow.memory.events.get(job_id, ())]
-    if job.end_time is not None:
-        kind = TERMINAL_EVENTS[job.status]
-        lines.append(JobEvent(job_id, len(lines) + 1, kind, {}, job.end_time))
-    return [line for line in lines if line.seq > after_seq][:limit]
-
-
-# --- app.billing.store
-
-
-async def place_holds(uow: MemoryUnit, holds: Sequence[Hold]) -> set[UUID]:
-    await uow.write()
-    placed, running = set(), dict[UUID, int]()
-    for hold in holds:
-        purse = uow.memory.wallets.get(hold.user_id)
-        if hold.hold_id in uow.memory.holds or purse is None:
-            continue
-        # What comes before counts whether it fits or not, as a running sum does.
-        running[hold.user_id] = running.get(hold.user_id, 0) + hold.amount_micro
-        if running[hold.user_id] <= purse.available:
-            placed.add(hold.hold_id)
-    for hold in holds:
-        if hold.hold_id in placed:
-            uow.put("holds", hold.hold_id, hold)
-            move(uow, hold.user_id, available=-hold.amount_micro, held=hold.amount_micro)
-    return placed
-
-
-def move(uow: MemoryUnit, user_id: UUID, **by: int) -> None:
-    purse: Purse = uow.memory.wallets[user_id]
-    moved = {name: getattr(purse, name) + amount for name, amount in by.items()}
-    uow.put("wallets", user_id, replace(purse, **moved))
-
-
-async def available(uow: MemoryUnit, users: Collection[UUID]) -> dict[UUID, int]:
-    await uow.write()
-    known = uow.memory.wallets
-    return {user: known[user].available for user in sorted(users) if user in known}
-
-
-async def find_holds(uow: MemoryUnit, ids: Sequence[UUID]) -> dict[UUID, Hold]:
-    await uow.read()
-    known = uow.memory.holds
-    return {hold_id: known[hold_id] for hold_id in ids if hold_id in known}
-
-
-async def settle(uow: MemoryUnit, ends: Sequence[Settlement]) -> set[UUID]:
-    await uow.write()
-    ended = set()
-    for end in ends:
-        hold = uow.memory.holds.get(end.hold_id)
-        if hold is None or end.hold_id in uow.memory.settled:
-            continue
-        if end.captured_micro > hold.amount_micro:
-            continue
-        released = hold.amount_micro - end.captured_micro
-        uow.put("settled", end.hold_id, Settled(end.kind, end.captured_micro, released))
-        move(
-            uow,
-            hold.user_id,
-            available=released,
-            held=-hold.amount_micro,
-            captured=end.captured_micro,
-        )
-        ended.add(end.hold_id)
-    return ended
-
-
-async def insert_usage(uow: MemoryUnit, rows: Sequence[Usage]) -> None:
-    await uow.write()
-    for row in rows:
-        if (row.job_id, row.key) not in uow.memory.usage:
-            uow.put("usage", (row.job_id, row.key), row)
-
-
-# --- app.orchestration.operations.deadletters.store
-
-
-async def bury(uow: MemoryUnit, rows: Sequence[Mapping[str, Any]]) -> None:
-    await uow.write()
-    for row in rows:
-        if row["job_id"] not in uow.memory.dead:
-            uow.put("dead", row["job_id"], dict(row))
-
-
-_PLACES: Mapping[Any, tuple[Any, ...]] = {
-    store: (
-        insert_jobs,
-        stage,
-        claim,
-        renew,
-        cancelled,
-        lock_lease,
-        lock_queued,
-        request_cancel,
-        give_back,
-        complete,
-        queue_depth,
-    ),
-    records_store: (take_keys, free_keys, find_by_keys, get, append_event, events),
-    letters_store: (bury,),
-    billing_store: (place_holds, available, find_holds, settle, insert_usage),
-}
-
-
-@contextmanager
-def installed(**mutants: Any) -> Iterator[None]:
-    """The product over memory; `mutants` are functions to put in the place of one of these."""
-    with ExitStack() as stack:
-        for module, functions in _PLACES.items():
-            for function in functions:
-                name = function.__name__
-                stack.enter_context(patch.object(module, name, mutants.get(name, function)))
-        yield
