@@ -15,8 +15,9 @@ from pathlib import Path
 
 from app.kernel.settings import Settings
 from app.sandbox import Limits, Options, PoolPlan, Sandbox, Setup, TaskSpec, make_executors
-from app.sandbox.executors.docker.orphans import PROCESS_LABEL, process_id
+from app.sandbox.executors.docker.orphans import PROCESS_LABEL
 from app.sandbox.executors.kubernetes import site_of
+from app.sandbox.executors.processes import process_id
 from tests.sandbox.docker.engine import containers
 
 USUAL = Limits(wall_s=20)

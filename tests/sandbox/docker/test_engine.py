@@ -13,7 +13,8 @@ import pytest
 
 from app.sandbox.executors.docker import DockerBackend, docker_backend
 from app.sandbox.executors.docker.link import DockerLink
-from app.sandbox.executors.docker.orphans import HOST_LABEL, PROCESS_LABEL, process_id
+from app.sandbox.executors.docker.orphans import HOST_LABEL, PROCESS_LABEL
+from app.sandbox.executors.processes import process_id
 from app.sandbox.types import IsolationError
 from sandbox.image import base_name
 from tests.conftest import cannot_run

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.sandbox.executors.docker.engine import check_socket, engine_socket
-from app.sandbox.executors.docker.facts import level_of, read_engine, read_image
+from app.sandbox.executors.docker.facts import read_engine, read_image
+from app.sandbox.executors.levels import level_of
 from app.sandbox.types import IsolationError
 from sandbox.image import tools_key
 

@@ -16,8 +16,8 @@ from app.sandbox.executors.docker.orphans import (
     host_id,
     is_orphan,
     labels,
-    process_id,
 )
+from app.sandbox.executors.processes import process_id
 from sandbox.image import image_name
 from tests.sandbox.docker.engine import containers, docker
 
@@ -32,7 +32,7 @@ def entry(owner: str, state: str = "running") -> dict[str, Any]:
 
 def dead_owner() -> str:
     """The label of a process that was there a moment ago."""
-    code = "from app.sandbox.executors.docker.orphans import process_id; print(process_id())"
+    code = "from app.sandbox.executors.processes import process_id; print(process_id())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.sandbox import Limits, Options, PoolPlan, Sandbox, Setup, TaskSpec, make_executors
-from app.sandbox.executors.docker.orphans import PROCESS_LABEL, process_id
+from app.sandbox.executors.docker.orphans import PROCESS_LABEL
+from app.sandbox.executors.processes import process_id
 from tests.sandbox.docker.conftest import Forwarder
 from tests.sandbox.docker.engine import containers, docker, running, until
 

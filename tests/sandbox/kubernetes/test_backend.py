@@ -197,15 +197,20 @@ async def test_orphans_of_ended_processes_are_swept(
     backend: KubernetesBackend, cluster: Cluster
 ) -> None:
     mine = this_instance()
-    dead = replace(mine, pid=2**22 - 1)
-    reborn = replace(mine, began=mine.began + 1)
+    namespace, pid, began = mine.process.split("-")
+    dead = replace(mine, process=f"{namespace}-{2**22 - 1}-{began}")
+    reborn = replace(mine, process=f"{namespace}-{pid}-{int(began) + 1}")
+    unseen = replace(mine, process=f"1-{2**22 - 1}-{began}")
     elsewhere = replace(dead, machine="0" * 16)
-    for name, owner in (("dead", dead), ("reborn", reborn), ("other", elsewhere), ("mine", mine)):
+    owners = {
+        "dead": dead, "reborn": reborn, "other": elsewhere, "unseen": unseen, "mine": mine,
+    }  # fmt: skip
+    for name, owner in owners.items():
         labels = {**OWNED, INSTANCE: owner.label}
         cluster.jobs[name] = {"metadata": {"name": name, "labels": labels}}
     cluster.jobs["strange"] = {"metadata": {"name": "strange", "labels": {INSTANCE: "what"}}}
     await backend.capabilities()
-    assert set(cluster.jobs) == {"other", "mine", "strange"}
+    assert set(cluster.jobs) == {"other", "unseen", "mine", "strange"}
     assert f"DELETE /apis/batch/v1/namespaces/{NAMESPACE}/jobs/dead" in cluster.requests
     assert all(len(value) <= 63 for value in mine.labels.values())
 

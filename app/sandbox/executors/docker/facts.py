@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.sandbox.executors.levels import level_of
 from app.sandbox.types import IsolationError
 from sandbox.image import tools_key
 
@@ -87,14 +88,6 @@ def read_engine(info: Mapping[str, Any], runtime: str) -> EngineFacts:
     if level == "container":
         return EngineFacts(chosen, level, best_effort)
     return EngineFacts(chosen, level, ("processes", *best_effort), _KERNEL_PROCESSES)
-
-
-def level_of(runtime: str) -> str:
-    """The level of a runtime's walls by its name; one that is not known counts as the least."""
-    name = runtime.rpartition("/")[2].removeprefix("io.containerd.")
-    if name.startswith(("runsc", "gvisor")):
-        return "gvisor"
-    return "microvm" if name.startswith("kata") else "container"
 
 
 def _only_member(archive: bytes) -> bytes:

@@ -6,11 +6,12 @@ engine, so only what belongs to a dead process of this machine may go.
 """
 
 import hashlib
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from app.sandbox.executors.processes import is_alive, process_id
 
 HOST_LABEL = "uaol.sandbox"
 PROCESS_LABEL = "uaol.sandbox.process"
@@ -26,11 +27,6 @@ def host_id() -> str:
     return hashlib.sha256(f"uaol {name}".encode()).hexdigest()[:16]
 
 
-def process_id() -> str:
-    """This process among all of this machine: its pid namespace, its pid there, its start time."""
-    return f"{_pid_namespace()}-{os.getpid()}-{_started(os.getpid())}"
-
-
 def labels() -> dict[str, str]:
     """The labels of a container that this process starts."""
     return {HOST_LABEL: host_id(), PROCESS_LABEL: process_id()}
@@ -42,23 +38,7 @@ def is_orphan(container: Mapping[str, Any]) -> bool:
     Of a process that cannot be seen from here, only what has stopped is taken.
     """
     owner = str((container.get("Labels") or {}).get(PROCESS_LABEL, ""))
-    if owner == process_id():
-        return False
-    namespace, _, rest = owner.partition("-")
-    pid, _, started = rest.partition("-")
-    if namespace != _pid_namespace() or not pid.isdecimal():
+    lives = is_alive(owner)
+    if lives is None:
         return container.get("State") in ("exited", "dead")
-    return _started(int(pid)) != started
-
-
-def _pid_namespace() -> str:
-    return str(os.stat("/proc/self/ns/pid").st_ino)  # noqa: PTH116
-
-
-def _started(pid: int) -> str:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "gone"
-    # the command name, in brackets, may hold spaces; the start time is field 22
-    return text.rpartition(")")[2].split()[19]
+    return not lives

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.sandbox.executors.kubernetes.api import Api, ApiError
+from app.sandbox.executors.levels import level_of
 from app.sandbox.types import IsolationError
 
 OLDEST = (1, 27)
@@ -106,10 +107,7 @@ async def level(api: Api, runtime_class: str | None) -> str:
         if error.status == 403:
             return "container"
         raise
-    handler = str(answer.get("handler", ""))
-    if handler.startswith(("runsc", "gvisor")):
-        return "gvisor"
-    return "microvm" if handler.startswith("kata") else "container"
+    return level_of(str(answer.get("handler", "")))
 
 
 async def _may(api: Api, namespace: str, verb: str, group: str, resource: str) -> bool:

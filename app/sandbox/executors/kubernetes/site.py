@@ -1,7 +1,6 @@
 """Where on a cluster the sandboxes live, and which of them are this process's."""
 
 import hashlib
-import os
 import platform
 import secrets
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.kernel.settings import Settings
+from app.sandbox.executors.processes import is_alive, process_id
 from app.sandbox.types import IsolationError
 
 MANAGER = "app.kubernetes.io/managed-by"
@@ -62,20 +62,17 @@ def site_of(settings: Settings) -> Site:
 
 @dataclass(frozen=True)
 class Instance:
-    """This process's mark on what it makes: its machine, its id and when it began.
-
-    The machine is host name, boot and pid namespace together, so that "is that process alive?"
-    is only asked where the answer means something.
+    """This process's mark on what it makes: its machine, which is host name and boot, and its id,
+    so that "is that process alive?" is only asked where the answer means something.
     """
 
     machine: str
-    pid: int
-    began: int
+    process: str
 
     @property
     def label(self) -> str:
         """The label's value, at most 63 characters."""
-        return f"{self.machine}-{self.pid}-{self.began}"
+        return f"{self.machine}-{self.process}"
 
     @property
     def labels(self) -> dict[str, str]:
@@ -89,39 +86,20 @@ class Instance:
 
     def is_orphan(self, label: str) -> bool:
         """Whether `label` marks a process of this machine that has ended."""
-        machine, _, rest = label.partition("-")
-        pid, _, began = rest.partition("-")
-        if machine != self.machine or not (pid.isdigit() and began.isdigit()):
-            return False
-        return _began(int(pid)) != int(began)
+        machine, _, process = label.partition("-")
+        return machine == self.machine and is_alive(process) is False
 
 
 def this_instance() -> Instance:
     """The mark of the process that asks."""
-    parts = (platform.node(), _text("/proc/sys/kernel/random/boot_id"), _pid_namespace())
+    parts = (platform.node(), _text("/proc/sys/kernel/random/boot_id"))
     machine = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return Instance(machine, os.getpid(), _began(os.getpid()) or 0)
+    return Instance(machine, process_id())
 
 
 def new_name() -> str:
     """A fresh name for a Job; a name that is taken all the same is answered with 409."""
     return f"uaol-{secrets.token_hex(6)}"
-
-
-def _began(pid: int) -> int | None:
-    """When a process began, in clock ticks since the boot; None if there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _pid_namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
 
 
 def _text(path: str) -> str:
