@@ -83,6 +83,10 @@ class Settings(BaseSettings):
         20_000, ge=1, description="WebSockets and SSE streams that one process holds."
     )
     mcp_streams_per_user: int = Field(100, ge=1, description="Of these, one user's.")
+    mcp_sessions: int = Field(
+        10_000, ge=1, description="MCP sessions (before 2026-07-28) of one process, at each door."
+    )
+    mcp_sessions_per_user: int = Field(1000, ge=1, description="Of these, one user's.")
     mcp_stream_calls: int = Field(64, ge=1, description="Requests under way on one WebSocket.")
     mcp_stream_seconds: float = Field(
         43_200.0, ge=0, description="Longest life of a WebSocket or SSE stream."

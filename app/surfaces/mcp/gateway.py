@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,7 +11,16 @@ from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.loops import known_by
 from app.kernel.principal import Scope as Right
-from app.surfaces.mcp.doors import Gate, Needs, Resource, SocketDoor, SseDoor, Streams, security
+from app.surfaces.mcp.doors import (
+    Gate,
+    Needs,
+    Resource,
+    Sessions,
+    SocketDoor,
+    SseDoor,
+    Streams,
+    security,
+)
 from app.surfaces.mcp.doors.sse import MESSAGES
 from app.surfaces.mcp.doors.sse import PATH as SSE
 from app.surfaces.mcp.doors.websocket import PATH as WEBSOCKET
@@ -38,12 +46,7 @@ class Gateway:
         operations.services.metrics.watch_streams(lambda: len(self.streams))
         self._resource = Resource(settings)
         self.server = make_server(operations)
-        self._manager = StreamableHTTPSessionManager(
-            self.server,
-            stateless=self._is_stateless,
-            security_settings=security(settings),
-            max_request_body_size=settings.request_limit,
-        )
+        self._sessions = Sessions(self.server, settings, stateless=self._is_stateless)
         self._servers = Passthrough(operations, security(settings))
         # Exact routes: a mount would answer POST /mcp with a redirect to itself.
         self.routes: list[BaseRoute] = [
@@ -57,7 +60,7 @@ class Gateway:
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """The lifespan of the sessions and of the streams' watch."""
-        async with self._manager.run(), self._servers.run():
+        async with self._sessions.run(), self._servers.run():
             watch = asyncio.create_task(self.streams.run(), name="mcp-streams")
             try:
                 yield
@@ -83,8 +86,7 @@ class Gateway:
         )
 
     def _streamable(self) -> ASGIApp:
-        handle = self._manager.handle_request
-        return _PostOnly(handle) if self._is_stateless else handle
+        return _PostOnly(self._sessions) if self._is_stateless else self._sessions
 
     def _sse(self) -> list[BaseRoute]:
         if self._is_stateless:

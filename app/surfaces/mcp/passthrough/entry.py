@@ -49,7 +49,7 @@ class Passthrough:
         states = States(operations.services.settings)
         self._links = Links(states)
         self._relayed = Relayed(operations, states, self._links)
-        self._translated = Translated(operations, security)
+        self._translated = Translated(operations)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

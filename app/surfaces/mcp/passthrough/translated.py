@@ -13,8 +13,6 @@ import mcp_types as types
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types import METHOD_NOT_FOUND
 from pydantic import ConfigDict
@@ -25,6 +23,7 @@ from app.kernel.errors import AppError
 from app.proxy import Greeting, Upstream
 from app.surfaces.mcp.asking import Asking
 from app.surfaces.mcp.calls import Call, Context
+from app.surfaces.mcp.doors import Sessions
 from app.surfaces.mcp.live.requeststate import make_boundary
 from app.surfaces.mcp.passthrough.listing import approved_tools
 from app.surfaces.mcp.results import Result, guarded, guarded_tool, protocol_error
@@ -85,7 +84,7 @@ def _no_schema(_name: str) -> None:
 class Translated:
     """One SDK server for all; each request names its own upstream."""
 
-    def __init__(self, operations: Operations, security: TransportSecuritySettings) -> None:
+    def __init__(self, operations: Operations) -> None:
         self._ops, self._asking = operations, Asking(operations)
         settings = operations.services.settings
         server: Server[Any] = Server(
@@ -98,19 +97,17 @@ class Translated:
             "tools/call", types.CallToolRequestParams, guarded_tool(self._call)
         )
         server.middleware += [_Introduction(), make_boundary(settings)]
-        self._manager = StreamableHTTPSessionManager(
-            server, security_settings=security, max_request_body_size=settings.request_limit
-        )
+        self._sessions = Sessions(server, settings)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """The lifespan of the sessions."""
-        async with self._manager.run():
+        async with self._sessions.run():
             yield
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request whose scope names the upstream."""
-        await self._manager.handle_request(scope, receive, send)
+        await self._sessions(scope, receive, send)
 
     async def _forward(self, context: Context, _params: Any) -> Result:
         upstream = _upstream(context)
