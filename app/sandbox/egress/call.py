@@ -45,12 +45,9 @@ class Call:
         )
 
     async def run(self, *, is_one_too_many: bool) -> None:
-        """Serve the connection to its end; nothing of it is open afterwards."""
-        try:
-            await self._conclude(is_one_too_many=is_one_too_many)
-            await self._client.close(_FLUSH_S)
-        finally:
-            self._client.abort()
+        """Serve the connection to its end; whoever opened it aborts it after a failure."""
+        await self._conclude(is_one_too_many=is_one_too_many)
+        await self._client.close(_FLUSH_S)
 
     async def _conclude(self, *, is_one_too_many: bool) -> None:
         try:

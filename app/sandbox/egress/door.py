@@ -81,6 +81,8 @@ class Door:
         task = asyncio.create_task(self._serve(call, is_one_too_many=is_full))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        # One that is cancelled before its first step has closed nothing.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, call: Call, *, is_one_too_many: bool) -> None:
         try:

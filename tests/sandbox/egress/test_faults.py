@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from app.sandbox.egress import Egress, Policy, flow, upstream
+from app.sandbox.egress import Door, Egress, Policy, flow, upstream
 from tests.sandbox.egress.conftest import HOST, OpenDoor, Outside, Way, echo, hello_of
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +62,24 @@ async def test_a_client_that_keeps_a_finished_tunnel(
         (one,) = await way.ended()
         assert (one.verdict, one.reason) == ("allowed", "")
         assert await peer.rest() == b""
+
+
+async def test_a_client_that_comes_while_the_door_closes(
+    open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = Door._accept
+    closings = []
+
+    def close_first(door: Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # its turn comes before that of the call
+        closings.append(asyncio.create_task(door.close()))
+        accept(door, reader, writer)
+
+    monkeypatch.setattr(Door, "_accept", close_first)
+    way = await open_door(443)
+    async with way.peer() as peer, asyncio.timeout(10):
+        assert await peer.rest() == b""
+    await asyncio.gather(*closings)
 
 
 async def test_a_half_close_is_passed_on(outside: Outside, open_door: OpenDoor) -> None:
