@@ -1,5 +1,6 @@
 """The errors of layers, each with what to do next."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,12 @@ from app.sandbox.layers.sources import Sources
 from app.sandbox.policy import available
 
 _SHOWN = 100
+# Modules that people ask for in place of the packages that have them.
+_PACKAGES = {
+    "bio": "biopython", "cv2": "opencv-python-headless", "pil": "pillow",
+    "skbio": "scikit-bio", "skimage": "scikit-image", "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}  # fmt: skip
 
 
 def unknown(
@@ -18,7 +25,7 @@ def unknown(
     names = [wanted.line for wanted in missing]
     there, wheels = available(installed), sources.names()
     details: dict[str, Any] = {"missing": names, "available": there}
-    hint = f"Installed: {', '.join(there) or 'nothing for science'}."
+    hint = f"{_mistaken(missing)}Installed: {', '.join(there) or 'nothing for science'}."
     if sources.wheelhouse is not None:
         details["wheelhouse"] = wheels[:_SHOWN]
         hint += f" In the wheelhouse: {', '.join(wheels[:_SHOWN]) or 'nothing'}."
@@ -28,6 +35,17 @@ def unknown(
         details["why"] = why
     message = f"Not installed in the sandbox, and not to be had: {', '.join(names)}."
     return AppError(Code.SANDBOX_REQUIREMENT_UNKNOWN, message, hint=hint, details=details)
+
+
+def _mistaken(missing: Sequence[Wanted]) -> str:
+    """Sentences for names of modules, where a package's was meant."""
+    said = ""
+    for name in (wanted.name for wanted in missing):
+        if name.replace("-", "_") in sys.stdlib_module_names:
+            said += f"{name} is part of Python: leave it out. "
+        elif package := _PACKAGES.get(name):
+            said += f"{name} is a module of {package}: ask for that. "
+    return said
 
 
 def masked(wanted: Wanted, version: str) -> AppError:

@@ -261,6 +261,21 @@ async def test_what_is_not_to_be_had_lists_what_there_is(
     assert shop.unpacked == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("os", "os is part of Python: leave it out."),
+        ("concurrent", "concurrent is part of Python"),
+        ("Bio", "bio is a module of biopython: ask for that."),
+        ("sklearn>=1", "sklearn is a module of scikit-learn"),
+    ],
+)
+async def test_a_module_is_no_package(open_shop: Make, name: str, said: str) -> None:
+    with pytest.raises(AppError) as caught:
+        await open_shop(sources=Sources()).room_for("packaging", name)
+    assert said in str(caught.value.hint)
+
+
 async def test_without_sources_nothing_is_fetched(open_shop: Make) -> None:
     shop = open_shop(sources=Sources())
     with pytest.raises(AppError) as caught:
