@@ -125,7 +125,7 @@ class Registry:
         if server.is_guarded:
             found = await server_store.one_registered(uow, server.name)
             # A connection may outlive the approval or the address it was opened for.
-            if found is None or found.status != "Approved" or found.gateway_url != server.url:
+            if found is None or found.status != "Approved" or not _is_listed_by(found, server):
                 return PinReport()
             server = found.config()
         report = await self._pins.pin(uow, server, definitions)
@@ -189,3 +189,8 @@ class Registry:
         details = {"status": status, "version": row.latest_version, "sha256": row.sha256}
         await audit.record(uow, f"registry.tool_{status.lower()}", f"tool:{row.name}", details)
         self._changed(uow)
+
+
+def _is_listed_by(found: RegisteredServer, server: ServerConfig) -> bool:
+    """Whether a connection made for `server` lists what the registered one offers."""
+    return (found.gateway_url, found.secret_arguments) == (server.url, server.secret_arguments)

@@ -15,9 +15,10 @@ def catalogue(database: Database, registry: Registry, billing: Billing) -> OnLis
 
     async def listed(server: ServerConfig, definitions: Sequence[ToolDefinition]) -> None:
         async with database.begin(SERVICE) as uow:
-            server = await registry.current(uow, server)
+            # As it was when the connection was made: what was listed is not of another address.
             report = await registry.pin(uow, server, definitions)
             await registry.follow(uow)
+            server = await registry.current(uow, server)
             for one in definitions:
                 # A registered server's other prices came with its approval and its offers.
                 if not server.is_guarded or one.full_name in report.added:

@@ -1,10 +1,12 @@
 """A server from its registration to its end, against a real upstream."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.registry import Finding
+from app.registry import Finding, SecretArgument, ToolDefinition
+from app.wiring import catalogue
 from tests.proxy.harness import until
 from tests.registry.servers.documents import simple
 from tests.surfaces.registry.conftest import Door, Place, approved, platform, register
@@ -254,3 +256,20 @@ async def test_a_strangers_server_is_no_part_of_the_platforms_health(
     await approved(door, world, upstream.url)
     shown = (await door.client.get("/healthz")).json()
     assert [one["name"] for one in shown["servers"]] == ["sandbox"]
+
+
+async def test_what_a_connection_left_behind_lists_changes_nothing(
+    door: Door, world: Place, upstream: Upstream
+) -> None:
+    await approved(door, world, upstream.url)
+    registry = world.services.registry
+    listed = catalogue(world.services.database, registry, world.services.billing)
+    server = registry.server("lab").config()
+    drifted = [ToolDefinition("lab", "echo", "Says more.", {"type": "object"})]
+    elsewhere = replace(server, url="http://127.0.0.1:1/mcp")
+    filling = replace(server, secret_arguments=(SecretArgument("echo", "word", "KEY"),))
+    for stale, is_changed in ((elsewhere, False), (filling, False), (server, True)):
+        await listed(stale, drifted)
+        tool = registry.snapshot().find("lab.echo")
+        assert tool is not None
+        assert tool.has_changed == is_changed
