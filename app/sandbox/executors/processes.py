@@ -1,4 +1,4 @@
-"""Marks of processes: a sandbox bears one, so that others can tell whether its owner still lives."""
+"""Marks of processes: a sandbox bears one, which tells others whether its owner still lives."""
 
 import os
 from functools import cache
