@@ -34,6 +34,12 @@ def up(world: World) -> list[str]:
     return [one.name for one in world.proxy.health() if one.is_up]
 
 
+def backend(world: World, name: str) -> object:
+    upstream = world.proxy.upstream(name)
+    assert upstream is not None
+    return upstream.backend
+
+
 async def test_they_start_and_stop(world: World, remote: Remote) -> None:
     world.proxy.sync([guarded(remote)])
     await until(lambda: up(world) == ["lab", "odd"])
@@ -46,18 +52,18 @@ async def test_they_start_and_stop(world: World, remote: Remote) -> None:
 async def test_only_another_address_takes_another_connection(world: World, remote: Remote) -> None:
     world.proxy.sync([guarded(remote)])
     await until(lambda: "lab" in up(world))
-    before = world.proxy._backends["lab"]
+    before = backend(world, "lab")
     world.proxy.sync([replace(guarded(remote), timeout_s=1.0)])
-    assert world.proxy._backends["lab"] is before
+    assert backend(world, "lab") is before
     world.proxy.sync([replace(guarded(remote), headers={"X-New": "1"})])
-    assert world.proxy._backends["lab"] is not before
+    assert backend(world, "lab") is not before
 
 
 async def test_a_configured_server_is_never_replaced(world: World, remote: Remote) -> None:
-    before = world.proxy._backends["odd"]
+    before = backend(world, "odd")
     world.proxy.sync([guarded(remote, "odd")])
     world.proxy.sync([])
-    assert world.proxy._backends["odd"] is before
+    assert backend(world, "odd") is before
 
 
 async def test_a_strangers_address_is_guarded_and_an_operators_is_not(remote: Remote) -> None:

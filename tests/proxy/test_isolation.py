@@ -58,13 +58,13 @@ async def test_processes_are_few_and_idle_ones_are_closed() -> None:
             assert answer["structuredContent"]["count"] == 1
             now += 1
         # Carol's took the place of Alice's, who was away the longest.
-        assert list(backend._own) == [str(BOB.user_id), str(CAROL.user_id)]
+        assert backend.users == [str(BOB.user_id), str(CAROL.user_id)]
         now += 8.5
         backend.sweep()
-        assert list(backend._own) == [str(CAROL.user_id)]
+        assert backend.users == [str(CAROL.user_id)]
         now += 10
         backend.sweep()
-        assert not backend._own
+        assert backend.users == []
     finally:
         await backend.close()
 
@@ -73,11 +73,12 @@ async def test_a_busy_process_is_not_taken_away() -> None:
     backend = isolated(1, lambda: 0.0)
     await backend.start()
     try:
-        busy = backend._of(ALICE)
-        with pytest.raises(AppError, match="as many as it may") as caught:
+        with (
+            backend.held(ALICE),
+            pytest.raises(AppError, match="as many as it may") as caught,
+        ):
             await backend.ask(BOB, "tools/call", {"name": "count"}, 20.0)
         assert caught.value.code is Code.TOOL_SERVER_DOWN
-        backend._leave(busy)
         answer = await backend.ask(BOB, "tools/call", {"name": "count"}, 20.0)
         assert answer["structuredContent"]["count"] == 1
     finally:

@@ -186,8 +186,14 @@ async def test_close_ends_the_process_and_the_calls_that_wait_for_it() -> None:
     assert (await world.refused("odd.pid")).code is Code.TOOL_SERVER_DOWN
 
 
-def test_secrets_are_masked_in_the_log() -> None:
-    assert process._masked("key=hunter22 a", ["hunter22", "a"]) == "key=*** a"
+async def test_secrets_are_masked_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    code = "import os, sys; print('key=' + os.environ['KEY'], 'a', file=sys.stderr)"
+    env = {"KEY": "hunter22", "SHORT": "a"}
+    server = await process.ServerProcess.spawn("telling", ["python", "-c", code], env)
+    with caplog.at_level("INFO"):
+        await server.log_stderr(tuple(env.values()))
+    await server.stop()
+    assert caplog.messages == ["telling: key=*** a"]
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])

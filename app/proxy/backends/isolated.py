@@ -6,8 +6,8 @@ is started at the first call and closed when it was idle for long.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -78,12 +78,9 @@ class IsolatedBackend:
         self, tool: Tool, call: ToolCall, arguments: dict[str, Any], timeout_s: float
     ) -> RawResult:
         """Run a tool in the caller's own process."""
-        own = self._of(call.principal)
-        try:
-            await own.backend.start()
-            return await own.backend.call(tool, call, arguments, timeout_s)
-        finally:
-            self._leave(own)
+        with self.held(call.principal) as backend:
+            await backend.start()
+            return await backend.call(tool, call, arguments, timeout_s)
 
     async def ask(
         self,
@@ -94,12 +91,9 @@ class IsolatedBackend:
         on_progress: Teller | None = None,
     ) -> dict[str, Any]:
         """Send any request to the caller's own process."""
-        own = self._of(principal)
-        try:
-            await own.backend.start()
-            return await own.backend.ask(principal, method, params, timeout_s, on_progress)
-        finally:
-            self._leave(own)
+        with self.held(principal) as backend:
+            await backend.start()
+            return await backend.ask(principal, method, params, timeout_s, on_progress)
 
     async def close(self) -> None:
         """End every process."""
@@ -118,18 +112,28 @@ class IsolatedBackend:
             if own.calls == 0 and now - own.used > self._idle_s:
                 self._drop(user)
 
-    def _of(self, principal: Principal) -> _Own:
+    @property
+    def users(self) -> list[str]:
+        """Who has a process, the longest unused first."""
+        return list(self._own)
+
+    @contextmanager
+    def held(self, principal: Principal) -> Iterator[SupervisedBackend]:
+        """The caller's own process, not taken away within the block.
+
+        Raises `tool_server_down` if as many others as may be are busy.
+        """
         user = str(principal.user_id or "")
         if (own := self._own.get(user)) is None:
             self._make_room()
             own = self._own[user] = _Own(self._make())
         own.calls += 1
         self._own.move_to_end(user)
-        return own
-
-    def _leave(self, own: _Own) -> None:
-        own.calls -= 1
-        own.used = self._clock()
+        try:
+            yield own.backend
+        finally:
+            own.calls -= 1
+            own.used = self._clock()
 
     def _make_room(self) -> None:
         """Close the longest idle process if there are as many as may be."""

@@ -13,6 +13,8 @@ from asyncio.subprocess import PIPE, SubprocessStreamProtocol
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from app.kernel.scrub import Scrubber
+
 CHUNK = 1 << 16
 _INHERITED = ("PATH", "HOME", "LANG")
 _GRACE_S = 2.0
@@ -20,7 +22,6 @@ _TERM_S = 1.0
 _LOG_LINES = 200
 _LOG_WINDOW_S = 60.0
 _LOG_WIDTH = 2000
-_SECRET_LENGTH = 6
 _log = logging.getLogger(__name__)
 
 
@@ -87,19 +88,20 @@ class ServerProcess:
 
     async def log_stderr(self, secrets: Sequence[str]) -> None:
         """Drain stderr into the log, line by line, so many lines a minute; secrets are masked."""
-        loop = asyncio.get_running_loop()
+        loop, scrubber = asyncio.get_running_loop(), Scrubber(secrets)
         window, count = loop.time(), 0
         while chunk := await self._stderr.read(CHUNK):
             if loop.time() - window > _LOG_WINDOW_S:
                 window, count = loop.time(), 0
             for line in chunk.splitlines()[: max(0, _LOG_LINES - count)]:
                 count += 1
-                text = _masked(line.decode(errors="replace"), secrets)[:_LOG_WIDTH]
+                text = scrubber.text(line.decode(errors="replace"))[:_LOG_WIDTH]
                 _log.info("%s: %s", self.name, text, extra={"server": self.name})
 
     async def _has_exited(self, seconds: float) -> bool:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.exited.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.exited.wait()
         return self.exited.is_set()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -112,10 +114,3 @@ def environment(declared: Mapping[str, str]) -> dict[str, str]:
     """PATH, HOME and LANG of this process and what the server declares; nothing else leaks in."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return inherited | dict(declared)
-
-
-def _masked(text: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
-        if len(secret) >= _SECRET_LENGTH:
-            text = text.replace(secret, "***")
-    return text

@@ -115,7 +115,8 @@ class SupervisedBackend:
         if self._task is None:
             return
         with suppress(asyncio.CancelledError, TimeoutError):
-            await asyncio.wait_for(self._task, _CLOSE_S)
+            async with asyncio.timeout(_CLOSE_S):
+                await self._task
 
     async def call(
         self, tool: Tool, call: ToolCall, arguments: dict[str, Any], timeout_s: float

@@ -49,12 +49,12 @@ class Eras:
 
     async def of(self, target: Target, headers: Mapping[str, str]) -> Era:
         """The server's era. Raises what a server raises that cannot be asked."""
-        if (known := self._known.get(target.url) or _given(target)) is not None:
+        if (known := self.known(target) or _given(target)) is not None:
             return known
         lock = self._asking.setdefault(target.url, asyncio.Lock())
         try:
             async with lock:
-                if (known := self._known.get(target.url)) is not None:
+                if (known := self.known(target)) is not None:
                     return known
                 era, is_sure = await self._ask(target, headers)
                 if is_sure:
@@ -63,6 +63,10 @@ class Eras:
         finally:
             if not lock.locked():
                 self._asking.pop(target.url, None)
+
+    def known(self, target: Target) -> Era | None:
+        """What was found out of the server, as far as anything was."""
+        return self._known.get(target.url)
 
     def note(self, target: Target, era: Era) -> None:
         """Remember what somebody else found out."""

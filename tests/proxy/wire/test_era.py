@@ -30,7 +30,7 @@ async def test_a_server_that_cannot_be_reached_has_no_era_yet(
     async with playing(modern(result(DONE))) as server:
         target = server.target()
     assert (await refused(target)).code is Code.TOOL_SERVER_DOWN
-    assert wire.eras._known == {}
+    assert wire.eras.known(target) is None
 
 
 @pytest.mark.parametrize("status", ["401 No", "403 No"])
@@ -40,7 +40,7 @@ async def test_refused_credentials_say_nothing_about_the_era(
     async with playing(body(b"", status=status)) as server:
         assert (await refused(server.target())).code is Code.TOOL_SERVER_DOWN
         assert len(server.seen) == 1
-    assert wire.eras._known == {}
+        assert wire.eras.known(server.target()) is None
 
 
 async def test_a_server_that_moves_to_the_new_era_is_asked_again(call: Call) -> None:
@@ -101,4 +101,4 @@ async def test_a_failing_server_is_not_taken_for_an_old_one_for_long(
         assert (await refused(target)).code is Code.TOOL_SERVER_DOWN
         server.answer = modern(result(DONE))
         assert (await call(target)).body is not None
-    assert list(wire.eras._known.values()) == ["modern"]
+    assert wire.eras.known(target) == "modern"
