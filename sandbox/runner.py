@@ -160,6 +160,8 @@ class Tasks:
 
     def next(self) -> bool:
         """One task from its frame to its report; whether there may be another."""
+        if self.place.cells:
+            self.child.rest()
         task = self.wire.receive()
         name, why = self.place.put(self.wire, task)
         if self.child.has_died():

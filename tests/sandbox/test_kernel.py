@@ -98,6 +98,28 @@ async def test_cpu_seconds_are_each_cells_own(worker: Worker) -> None:
     assert (await cell(worker, "while True: pass", cpu_s=1)).status == "timeout"
 
 
+WAKING = """
+import ctypes, threading
+libc = ctypes.CDLL(None)
+# struct sigevent: SIGCONT, by SIGEV_SIGNAL; struct itimerspec: each 20 ms
+event, timer = (ctypes.c_int * 16)(), ctypes.c_void_p()
+event[2] = 18
+assert libc.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0
+each = (ctypes.c_long * 4)(0, 20_000_000, 0, 20_000_000)
+assert libc.timer_settime(timer, 0, ctypes.byref(each), None) == 0
+def spin():
+    while True: pass
+threading.Thread(target=spin, daemon=True).start()
+"""
+
+
+async def test_who_wakes_between_cells_ends(worker: Worker) -> None:
+    assert (await cell(worker, WAKING)).status == "ok"
+    await until(lambda: not worker.is_alive)
+    after = await cell(worker, "1")
+    assert (after.status, worker.has_begun) == ("infra_error", False)
+
+
 async def test_nothing_goes_on_between_cells(backend: BubblewrapBackend) -> None:
     code = """
 import os, threading
