@@ -168,11 +168,6 @@ class RegisteredServer:
         return self.address.transport
 
     @property
-    def era(self) -> Era:
-        """Which protocol era it was registered for; `auto` asks it."""
-        return self.address.era
-
-    @property
     def secrets(self) -> tuple[SecretHeader, ...]:
         """The headers that are filled from secrets."""
         return self.address.needs

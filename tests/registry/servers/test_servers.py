@@ -105,14 +105,15 @@ async def test_a_listing_cannot_bring_an_old_price_back(database: Database) -> N
     registry = Registry()
     await approve(database, registry, tool())
     old = registry.server("lab").config()
-    offer = Offer(9, timeout_s=3.0, tools={"run": ToolOffer(calls_per_minute=4)})
+    of_run = ToolOffer(timeout_s=1.5, calls_per_minute=4)
+    offer = Offer(9, timeout_s=3.0, tools={"run": of_run})
     async with database.begin(SERVICE) as uow:
         prices = await registry.servers.set_offer(uow, ALICE, "lab", offer)
         await registry.pin(uow, old, [tool()])
         await registry.refresh(uow)
     assert prices == [("lab.run", 9)]
     found = registry.snapshot().resolve("lab.run")
-    assert (found.price_micro, found.timeout_s, found.calls_per_minute) == (9, 3.0, 4)
+    assert (found.price_micro, found.timeout_s, found.calls_per_minute) == (9, 1.5, 4)
 
 
 async def test_the_snapshot_is_another_one_only_when_something_changed(
