@@ -98,11 +98,12 @@ PROOFS: dict[str, Demand] = {
     "hub-robust": _of(
         "The embedded hub survives kills, stale files, a second process; clear errors otherwise.",
         "kernel/test_embedded.py",
+        "kernel/test_embedded_killed.py",
     ),
     "hub-never-trust": _of(
         "Never trust over TCP.",
-        "kernel/test_embedded.py::test_tcp_asks_for_the_password",
-        "kernel/test_embedded.py::test_another_user_is_refused_even_at_an_open_socket",
+        "kernel/test_embedded_doors.py::test_tcp_asks_for_the_password",
+        "kernel/test_embedded_doors.py::test_another_user_is_refused_even_at_an_open_socket",
     ),
     "migrations": _of(
         "Bootstrap and migrations run as a non-superuser on PostgreSQL 16 and 18.",

@@ -5,15 +5,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.kernel.embedded import EmbeddedHub, Hub
+from app.kernel.embedded import Hub
 from tests.conftest import cannot_run
+from tests.kernel.hubs import Holder, Mount, small_hub
 
-SMALL = {"shared_buffers": "16MB", "wal_buffers": "1MB"}
 ROOT = Path(__file__).parents[2]
 _MEMORY_DISK = Path("/dev/shm")
 # Reports the postmaster's number, then holds its share until its input is closed.
@@ -27,11 +27,6 @@ sys.stdin.read()
 if sys.argv[2] == "stop":
     hub.stop()
 """
-
-
-def small_hub(home: Path, **options: object) -> EmbeddedHub:
-    """A hub that is quick to start and stop."""
-    return EmbeddedHub(home, **{"durable": False, "settings": SMALL, **options})  # type: ignore[arg-type]
 
 
 def _folder(prefix: str) -> Path:
@@ -83,9 +78,6 @@ def _clear(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
-Holder = Callable[..., "subprocess.Popen[str]"]
-
-
 @pytest.fixture
 def hold() -> Iterator[Holder]:
     """Start a process of its own that attaches to a home."""
@@ -111,7 +103,7 @@ def hold() -> Iterator[Holder]:
 
 
 @pytest.fixture
-def mount(home: Path) -> Iterator[Callable[..., None]]:
+def mount(home: Path) -> Iterator[Mount]:
     """Mount a small memory disk over the home; only root may."""
     mounted = False
 
