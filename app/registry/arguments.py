@@ -16,7 +16,17 @@ _MOST = 100
 _TOOL = re.compile(r"[A-Za-z0-9_.-]{1,94}")
 _WIDTH = 200
 # Of these a part would stay behind that says something of the argument.
-_BOUND = ("dependentRequired", "dependentSchemas", "allOf", "anyOf", "oneOf", "not", "if")
+_BOUND = (
+    "dependentRequired",
+    "dependentSchemas",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+)
 
 
 @dataclass(frozen=True, slots=True)

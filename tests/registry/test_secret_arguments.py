@@ -98,6 +98,7 @@ def test_the_schema_without_them_says_nothing_of_them() -> None:
         ({"dependentRequired": {"q": ["key"]}}, "dependentRequired"),
         ({"anyOf": [{"required": ["key"]}, {"required": ["q"]}]}, "anyOf"),
         ({"if": {"properties": {"key": {"const": "x"}}}}, "if speaks"),
+        ({"if": {"required": ["q"]}, "else": {"required": ["key"]}}, "else speaks"),
     ],
 )
 def test_what_cannot_be_taken_out_is_said(change: dict[str, Any], why: str) -> None:
