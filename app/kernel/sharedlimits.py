@@ -187,7 +187,9 @@ class SharedLimiter(Limiter):
 
     async def _keep_up(self) -> None:
         """Count the processes; while Redis is away, look whether it is back."""
-        while True:
+        task = asyncio.current_task()
+        # The client may turn a cancel into an error of its own; the task's count still knows.
+        while task is None or not task.cancelling():
             try:
                 count = await self._redis.run(
                     ANNOUNCE, self.bucket("replicas"), self._name, _GONE_MS

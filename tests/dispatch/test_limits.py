@@ -15,7 +15,7 @@ from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.limitscripts import TAKE
 from app.kernel.metrics import Metrics
-from app.kernel.redisclient import RedisClient, Script
+from app.kernel.redisclient import RedisAwayError, RedisClient, Script
 from app.kernel.sharedlimits import LEASE_MOST, SharedLimiter
 from bench.redis_cluster import Cluster
 
@@ -267,6 +267,26 @@ async def test_a_master_that_hangs_is_waited_for_once(replicas: Replicas, cluste
         return one.state().is_up
 
     await until(is_back)
+
+
+async def test_it_ends_even_where_the_client_loses_a_cancel() -> None:
+    asked = asyncio.Event()
+
+    class Deaf(RedisClient):
+        async def run(self, script: Script, *given: str | int | float) -> Any:
+            if script is TAKE:
+                return [1, 0]
+            asked.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                raise RedisAwayError("lost") from error
+
+    limiter = SharedLimiter(Deaf(NOWHERE), SystemClock(), Metrics(), prefix="t", replicas=1)
+    await limiter.take("a", 60)
+    await asked.wait()
+    async with asyncio.timeout(30):
+        await limiter.close()
 
 
 async def test_processes_are_counted(replicas: Replicas) -> None:
