@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         " and without `/sse`.",
     )
     mcp_streams: int = Field(
-        20_000, ge=1, description="WebSockets and SSE streams that one process holds."
+        20_000, ge=1, description="WebSockets, SSE streams and live traces that one process holds."
     )
     mcp_streams_per_user: int = Field(100, ge=1, description="Of these, one user's.")
     mcp_sessions: int = Field(

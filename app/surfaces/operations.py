@@ -6,6 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from app.billing import Quote, Wallet
+from app.kernel.clock import SystemClock
 from app.kernel.principal import Principal, Scope
 from app.kernel.uow import UnitOfWork
 from app.orchestration import JobEvent, JobView, Submitted
@@ -24,6 +25,7 @@ from app.surfaces.registry import Registering
 from app.surfaces.scheduling import Scheduling
 from app.surfaces.secrets import Secrets
 from app.surfaces.services import Services
+from app.surfaces.streams import Streams
 from app.surfaces.submission import Submission
 from app.surfaces.terms import USUAL, Terms
 from app.surfaces.toolcalls import ToolCalls
@@ -42,6 +44,7 @@ class Operations:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.access = Access(services.database, services.auth)
+        self.streams = Streams(self.access, services.settings, SystemClock())
         self.files = Files(services, self.access)
         self.calls = ToolCalls(services)
         self.limits = Limiting(services, self.access)

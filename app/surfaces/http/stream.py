@@ -1,25 +1,48 @@
-"""A job's trace as server-sent events, resumable at any event."""
+"""A job's trace as server-sent events, resumable at any event.
+
+A stream is one of its user's long connections, and ends with the credential that asked for it.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from app.auth import Entrant
 from app.kernel.errors import AppError, Code
 from app.orchestration import JobEvent
 from app.surfaces.http.dependencies import PREFIX, Caller, Ops
 from app.surfaces.http.jobs import AfterSeq
 from app.surfaces.operations import MAX_SEQ
 from app.surfaces.payloads import Text
+from app.surfaces.streams import Streams
 from app.surfaces.views import Event
 
 # Proxies close a stream that is silent for a minute; most browsers wait for 45 s.
 KEEP_ALIVE_S = 15.0
 _COMMENT = b": still here\n\n"
 router = APIRouter(prefix=PREFIX, tags=["jobs"])
+
+
+class _Trace(StreamingResponse):
+    """The stream; `rate_limited` before it begins if its user has too many."""
+
+    def __init__(self, events: AsyncIterator[JobEvent], streams: Streams, entrant: Entrant) -> None:
+        self._streams, self._entrant = streams, entrant
+        self._ended = asyncio.Event()
+        super().__init__(
+            _frames(events, self._ended),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._streams.hold(self._entrant, lambda _why: self._ended.set()):
+            await super().__call__(scope, receive, send)
 
 
 @router.get(
@@ -31,6 +54,7 @@ router = APIRouter(prefix=PREFIX, tags=["jobs"])
     },
 )
 async def stream_events(
+    request: Request,
     ops: Ops,
     caller: Caller,
     job_id: UUID,
@@ -43,11 +67,8 @@ async def stream_events(
     if seen.is_terminal:
         # An EventSource connects again after the end of a stream, unless the answer is 204.
         return Response(status_code=204)
-    return StreamingResponse(
-        _frames(ops.watch(caller, job_id, after)),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"},
-    )
+    entrant = await ops.access.admit(request.headers.get("authorization"))
+    return _Trace(ops.watch(caller, job_id, after), ops.streams, entrant)
 
 
 def _seq(last_event_id: str) -> int:
@@ -66,12 +87,17 @@ def frame(event: JobEvent) -> bytes:
     return f"id: {event.seq}\nevent: {event.kind}\ndata: {data}\n\n".encode()
 
 
-async def _frames(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
+async def _frames(events: AsyncIterator[JobEvent], ended: asyncio.Event) -> AsyncIterator[bytes]:
     upcoming: asyncio.Task[JobEvent] | None = None
+    over = asyncio.ensure_future(ended.wait())
     try:
         while True:
             upcoming = upcoming or asyncio.ensure_future(_next(events))
-            done, _ = await asyncio.wait({upcoming}, timeout=KEEP_ALIVE_S)
+            done, _ = await asyncio.wait(
+                {upcoming, over}, timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if over in done:
+                return
             if not done:
                 yield _COMMENT
                 continue
@@ -82,6 +108,7 @@ async def _frames(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
             upcoming = None
             yield frame(event)
     finally:
+        over.cancel()
         if upcoming is not None:
             upcoming.cancel()
 

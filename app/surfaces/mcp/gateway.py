@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.loops import known_by
 from app.kernel.principal import Scope as Right
@@ -18,7 +17,6 @@ from app.surfaces.mcp.doors import (
     Sessions,
     SocketDoor,
     SseDoor,
-    Streams,
     security,
 )
 from app.surfaces.mcp.doors.sse import MESSAGES
@@ -42,7 +40,7 @@ class Gateway:
         settings = operations.services.settings
         known_by(lambda: request_state_keys(settings)[0])
         self._is_stateless = settings.mcp_legacy_sessions == "stateless"
-        self.streams = Streams(operations.access, settings, SystemClock())
+        self.streams = operations.streams
         operations.services.metrics.watch_streams(lambda: len(self.streams))
         self._resource = Resource(settings)
         self.server = make_server(operations)

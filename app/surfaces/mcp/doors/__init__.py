@@ -5,7 +5,6 @@ from app.surfaces.mcp.doors.origins import Origins, security
 from app.surfaces.mcp.doors.resource import Resource
 from app.surfaces.mcp.doors.sessions import Sessions
 from app.surfaces.mcp.doors.sse import SseDoor
-from app.surfaces.mcp.doors.streams import Streams
 from app.surfaces.mcp.doors.websocket import SocketDoor
 
 __all__ = [
@@ -16,6 +15,5 @@ __all__ = [
     "Sessions",
     "SocketDoor",
     "SseDoor",
-    "Streams",
     "security",
 ]

@@ -17,8 +17,8 @@ from app.surfaces.context import Access
 from app.surfaces.mcp.doors.entry import enter
 from app.surfaces.mcp.doors.line import Answer, Line
 from app.surfaces.mcp.doors.resource import Resource
-from app.surfaces.mcp.doors.streams import Streams
 from app.surfaces.problems import code_of, problem
+from app.surfaces.streams import Streams
 
 Needs = Callable[[str], Right | None]
 """The scope that a tool, by its name, needs; None if it needs none or is unknown."""

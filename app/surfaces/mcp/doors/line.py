@@ -6,7 +6,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Send
 
-from app.surfaces.mcp.doors.streams import Ending
+from app.surfaces.streams import Ending
 
 
 class Line:

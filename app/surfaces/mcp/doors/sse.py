@@ -15,8 +15,8 @@ from app.kernel.settings import Settings
 from app.surfaces.mcp.doors.entry import entrant_of
 from app.surfaces.mcp.doors.line import Line
 from app.surfaces.mcp.doors.origins import Origins, security
-from app.surfaces.mcp.doors.streams import Streams
 from app.surfaces.problems import problem
+from app.surfaces.streams import Streams
 
 PATH = "/sse"
 MESSAGES = "/messages/"

@@ -21,8 +21,8 @@ from app.surfaces.mcp.doors.conversation import Closing, Conversation
 from app.surfaces.mcp.doors.entry import enter
 from app.surfaces.mcp.doors.origins import as_http
 from app.surfaces.mcp.doors.resource import Resource
-from app.surfaces.mcp.doors.streams import Ending, Streams
 from app.surfaces.problems import problem
+from app.surfaces.streams import Ending, Streams
 
 PATH = "/ws"
 SUBPROTOCOL = "mcp"
