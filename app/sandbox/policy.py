@@ -1,12 +1,9 @@
-"""What a task may ask for, decided before anything starts: names, limits, requirements. Pure."""
+"""What a task may ask for, decided before anything starts: names and limits. Pure."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
 from app.kernel.errors import AppError, Code
 from app.sandbox.types import Limits, TaskSpec
@@ -38,36 +35,6 @@ def check_spec(spec: TaskSpec, ceiling: Limits) -> None:
         raise _invalid("session_id", f"is {spec.session_id[:100]!r}", hint)
 
 
-def check_requirement_names(requirements: Iterable[str]) -> None:
-    """Refuse anything but PEP 508 names with versions. Raises AppError(INVALID_INPUT)."""
-    for text in requirements:
-        _parsed(text)
-
-
-def unmet(requirements: Iterable[str], installed: Mapping[str, str], python: str) -> list[str]:
-    """Those that the sandbox's Python does not satisfy as it is; see `check_requirements`."""
-    return [text for text in requirements if not _is_met(_parsed(text), installed, python)]
-
-
-def check_requirements(
-    requirements: Iterable[str], installed: Mapping[str, str], python: str
-) -> None:
-    """Refuse a requirement that the sandbox's Python does not already satisfy.
-
-    `installed` maps canonical distribution names to versions; `python` is its version, for
-    markers. Raises AppError: INVALID_INPUT for anything but a PEP 508 name with versions
-    (no URL, option, path or extra), SANDBOX_REQUIREMENT_UNKNOWN for what is not there.
-    """
-    if missing := unmet(requirements, installed, python):
-        names = available(installed)
-        raise AppError(
-            Code.SANDBOX_REQUIREMENT_UNKNOWN,
-            f"Not installed in the sandbox: {', '.join(missing)}.",
-            hint=f"Nothing is installed at run time. There is: {', '.join(names)}.",
-            details={"missing": missing, "available": names},
-        )
-
-
 def available(installed: Mapping[str, str]) -> list[str]:
     """The science packages among `installed`, as `name==version`, sorted."""
     return sorted(f"{name}=={installed[name]}" for name in SCIENCE if name in installed)
@@ -83,25 +50,6 @@ def output_name_problem(name: str) -> str | None:
     if "\\" in name or any(part in ("", ".", "..") for part in parts):
         return "name is not a plain relative path"
     return None
-
-
-def _parsed(text: str) -> Requirement:
-    hint = "Use names with optional versions, such as `numpy` or `pandas>=2`."
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement as error:
-        raise _invalid("requirements", f"has {text!r}, not a package name", hint) from error
-    if requirement.url or requirement.extras:
-        raise _invalid("requirements", f"has {text!r}: no URLs, no extras", hint)
-    return requirement
-
-
-def _is_met(requirement: Requirement, installed: Mapping[str, str], python: str) -> bool:
-    environment = {"python_full_version": python, "python_version": python.rpartition(".")[0]}
-    if requirement.marker and not requirement.marker.evaluate(environment):
-        return True
-    version = installed.get(canonicalize_name(requirement.name))
-    return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
 def _check_encodable(code: str) -> None:

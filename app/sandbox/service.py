@@ -11,7 +11,8 @@ from itertools import chain, repeat
 from typing import Protocol, runtime_checkable
 
 from app.kernel.errors import AppError, Code
-from app.sandbox.policy import check_requirement_names, check_spec
+from app.sandbox.layers import read_requirements
+from app.sandbox.policy import check_spec
 from app.sandbox.probes import self_test
 from app.sandbox.types import (
     Capabilities,
@@ -189,10 +190,10 @@ class Sandbox:
                 logger.exception("the sandbox cannot be tested")
 
     def _checked(self, spec: TaskSpec) -> Executor:
-        executor = self._ready().executor
+        chosen = self._ready()
         check_spec(spec, self._limits)
-        check_requirement_names(spec.requirements)
-        return executor
+        read_requirements(spec.requirements, chosen.capabilities.python)
+        return chosen.executor
 
     def _ready(self) -> _Chosen:
         if self._chosen is None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from app.kernel.errors import AppError, Code
 from app.sandbox.furnishing import Egress, Layers, Say
+from app.sandbox.layers import check_installed
 from app.sandbox.links import Mounted, Room
-from app.sandbox.policy import check_requirements
 from app.sandbox.pool import Kind, PoolPlan, Wanted, choose, kinds_of
 from app.sandbox.sessions import SessionPlan
 from app.sandbox.types import Capabilities, Limits, TaskSpec
@@ -55,7 +55,7 @@ class Rooms:
         if spec.egress is not None:
             self._check_policy(spec.egress)
         if self._layers is None:
-            check_requirements(spec.requirements, known.distributions, known.python)
+            check_installed(spec.requirements, known)
         elif spec.requirements:
             prepared = await self._layers.room_for(spec.requirements, known, say)
             return Extras(prepared.mounts, prepared.sites, is_open)

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from app.sandbox.layers.filelock import lock as locked
 from app.sandbox.layers.flights import Flights, Say
 from app.sandbox.layers.installing import install
 from app.sandbox.layers.lock import Lock
-from app.sandbox.layers.refusals import failed, masked, unknown
+from app.sandbox.layers.missing import missing
+from app.sandbox.layers.refusals import failed, unknown
 from app.sandbox.layers.requirements import Wanted, read_requirements
 from app.sandbox.layers.resolver import Question, Resolver
 from app.sandbox.layers.shelf import Shelf
@@ -71,11 +72,11 @@ class Layers:
         platform; SANDBOX_FAILED or STORAGE_FULL for what may pass. Raises IsolationError.
         """
         wanted = read_requirements(requirements, capabilities.python)
-        missing = self._missing(wanted, capabilities.distributions)
-        if not missing:
+        lacking = missing(wanted, capabilities.distributions, self._sources)
+        if not lacking:
             return Prepared()
         try:
-            lock = await self._lock_of(missing, capabilities, told)
+            lock = await self._lock_of(lacking, capabilities, told)
             mounted = await self._builds.join(lock.id, lambda say: self._layer(lock, say), told)
         except OSError as error:
             raise _disk_error(error) from error
@@ -86,23 +87,12 @@ class Layers:
         await self._locks.close()
         await self._builds.close()
 
-    def _missing(
-        self, wanted: Sequence[Wanted], installed: Mapping[str, str]
-    ) -> tuple[Wanted, ...]:
-        missing = tuple(one for one in wanted if not one.is_met(installed))
-        for one in missing:
-            if one.name in installed:
-                raise masked(one, installed[one.name])
-        if missing and not self._sources:
-            raise unknown(missing, installed, self._sources)
-        return missing
-
     async def _lock_of(
-        self, missing: tuple[Wanted, ...], capabilities: Capabilities, told: Say | None
+        self, lacking: tuple[Wanted, ...], capabilities: Capabilities, told: Say | None
     ) -> Lock:
         self._shelf.open()
         target = await self._target(capabilities)
-        question = Question(missing, capabilities.distributions, target)
+        question = Question(lacking, capabilities.distributions, target)
         key = await asyncio.to_thread(self._key, question)
         return await self._locks.join(key, lambda say: self._resolved(key, question, say), told)
 

@@ -3,6 +3,8 @@
 import pytest
 
 from app.kernel.errors import AppError, Code
+from app.sandbox import Capabilities
+from app.sandbox.layers import check_installed
 from app.sandbox.layers.requirements import MAX_REQUIREMENTS, read_requirements
 
 PYTHON = "3.11.7"
@@ -111,3 +113,29 @@ def test_what_is_installed_meets() -> None:
     assert [(one.line, one.is_met(installed)) for one in wanted] == [
         ("absent", False), ("numpy<2", False), ("numpy>=2", True), ("pre>=2.0rc1", True),
     ]  # fmt: skip
+
+
+INSTALLED = Capabilities("one", (), (), PYTHON, {"numpy": "2.1.0", "biopython": "1.85"})
+
+
+@pytest.mark.parametrize(
+    "text", ["numpy", "NumPy>=2", "biopython==1.85", "absent; python_version < '3.10'"]
+)
+def test_what_is_installed_is_enough(text: str) -> None:
+    check_installed([text], INSTALLED)
+
+
+@pytest.mark.parametrize("text", ["numpy<2", "pandas", "biopython==1.84"])
+def test_where_nothing_can_be_added_the_rest_is_refused(text: str) -> None:
+    with pytest.raises(AppError) as caught:
+        check_installed(["numpy", text], INSTALLED)
+    assert caught.value.code is Code.SANDBOX_REQUIREMENT_UNKNOWN
+    assert caught.value.details["missing"] == [text]
+    assert set(caught.value.details["available"]) <= {"biopython==1.85", "numpy==2.1.0"}
+
+
+@pytest.mark.parametrize("text", [*MARKERS, "numpy===2.1.0", "-r other.txt"])
+def test_the_same_is_no_name_where_nothing_can_be_added(text: str) -> None:
+    with pytest.raises(AppError) as caught:
+        check_installed([text], INSTALLED)
+    assert caught.value.code is Code.INVALID_INPUT
