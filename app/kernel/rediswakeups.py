@@ -73,8 +73,9 @@ class RedisWakeups(Wakeups):
         while True:
             client = self._client()
             try:
-                # Servers that do not know each other would pass nothing on.
-                await is_cluster(client, len(self._hosts))
+                if len(self._hosts) > 1:
+                    # Servers that do not know each other would pass nothing on.
+                    await is_cluster(client, len(self._hosts))
                 await step(client)
             except Exception as error:  # noqa: BLE001 - nobody watches this task, it must not end
                 self._note(part, f"{type(error).__name__}: {error}")
