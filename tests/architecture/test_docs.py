@@ -65,3 +65,10 @@ def test_the_index_knows_every_page() -> None:
     linked = set(_links(DOCS / "README.md"))
     pages = [*DOCS.glob("*.md"), *DOCS.glob("howto/*.md"), *DOCS.glob("reference/*.md")]
     assert [page.name for page in pages if page.resolve() not in linked] == ["README.md"]
+
+
+def test_the_map_of_the_house_names_every_folder() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    found = [*(ROOT / "app").glob("*/__init__.py"), *(ROOT / "app").glob("*/*/__init__.py")]
+    folders = {one.parent.name for one in found}
+    assert [name for name in sorted(folders) if not re.search(rf"\b{name}\b", text)] == []
