@@ -236,7 +236,7 @@ class PooledExecutor:
         return (await self._backend.capabilities()).image
 
     def _reap(self, worker: Housed) -> None:
-        """Kill it behind the task's back: its processes are dead, to clear away takes longer."""
+        """Kill it behind the task's back: its processes are done, to clear away takes longer."""
         self._spawn(_killed(worker))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

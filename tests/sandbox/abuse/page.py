@@ -94,10 +94,13 @@ in it come back), `/tmp`, read-only data sets in `/data`, required packages belo
 
 **The wire.** One stream each way between the host and the runner, the first process of the
 sandbox. The host sends a room frame, a task frame and the input files; the runner answers with
-output, pictures and the value as they come, then says that every process of the task is dead. Only
-then does the host send a nonce of 16 bytes, and the report must begin with it: user code, dead by
-then, can forge none. It never holds either descriptor, and the runner cannot be traced. The host
-believes no figure in a report: names, numbers and sizes are checked again.
+output, pictures and the value as they come, then says that every process of the task is dead or
+stopped. Only then does the host send a nonce of 16 bytes, and the report must begin with it: user
+code, which never holds either descriptor and cannot trace the runner, can forge none, even if it is
+woken. The host believes no figure in a report: names, numbers and sizes are checked again.
+
+**Sessions.** All processes are stopped between two tasks. The kernel can wake them by means that
+they have set up before; a session in which any go on and take processor time is ended.
 
 **Outputs.** Regular files only, opened without following links, counted, sized and named as below;
 everything else is dropped and listed in `dropped`. Nothing is unpacked, drawn or executed on the

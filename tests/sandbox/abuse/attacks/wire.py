@@ -29,7 +29,7 @@ ROWS = (
     ),
     Row(
         29, "forged_report", "Print and write result frames to every descriptor there is.",
-        everywhere("nonce sent after all its processes are dead; descriptors out of reach"),
+        everywhere("nonce sent when its processes are dead or stopped; descriptors out of reach"),
         code="""
 import glob, select
 def frame(kind, payload=b""):
