@@ -25,12 +25,19 @@ RUNS = {"bubblewrap": 1000}
 SHORT, LONG = 30, 1000
 
 
+def _apart() -> tuple[str, ...]:
+    """Starts a program where it sees no mount that others make meanwhile, but all of its own."""
+    command = ("unshare", "--mount", "--propagation=private")
+    can = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    return command if can else ()
+
+
 @pytest.mark.timeout(1200)
 async def test_leaks(capabilities: Capabilities, seen: Seen) -> None:
     name = capabilities.executor
     runs = LONG if SECONDS else RUNS.get(name, SHORT)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.sandbox.abuse.leaks", name, str(runs),
+        *_apart(), sys.executable, "-m", "tests.sandbox.abuse.leaks", name, str(runs),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await process.communicate()
