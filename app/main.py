@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.surfaces import http
 from app.surfaces.mcp import Gateway
+from app.surfaces.mcp.fastpath import Application
 from app.surfaces.mcp.fastpath import install as install_fast_path
 from app.surfaces.operations import Operations
 from app.surfaces.services import Services
@@ -24,7 +25,7 @@ def create_app(services: Services) -> FastAPI:
             yield
         await operations.calls.drain()
 
-    app = FastAPI(
+    app = Application(
         title="UAOL",
         summary="Tools, workflows and multi-agent tasks, priced, metered and checked.",
         version=__version__,

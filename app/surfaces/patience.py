@@ -12,6 +12,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.kernel.errors import AppError, Code
+from app.surfaces.cork import corked
 from app.surfaces.problems import body_of
 
 # Of a body, in the time that a client may stall: less is no progress.
@@ -48,6 +49,11 @@ class PatientProtocol(HttpToolsProtocol):
         self._resumed = 0
         self._waits_for: tuple[object, ...] | None = None
         self._since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self.transport = corked(transport, self.loop)
 
     def on_message_begin(self) -> None:
         """See httptools."""

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import count
 
 import msgspec
@@ -27,6 +28,7 @@ _OWN_META = {
 _MARK = b"io.modelcontextprotocol/protocolVersion"
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _CODED = re.compile(r"=\?base64\?.*\?=")
+_LONGEST_KEPT = 256
 # What changes something at the server is sent once.
 _CALLS = frozenset({"tools/call"})
 _ids = count(1)
@@ -61,8 +63,13 @@ def with_meta(params: bytes) -> bytes:
     return join(values)
 
 
-def routing(method: str, name: str | None) -> dict[str, str]:
+def routing(method: str, name: str | None) -> Mapping[str, str]:
     """The headers that repeat the body."""
+    is_short = len(method) + len(name or "") <= _LONGEST_KEPT
+    return _kept_routing(method, name) if is_short else _routing(method, name)
+
+
+def _routing(method: str, name: str | None) -> Mapping[str, str]:
     headers = {
         "Content-Type": JSON,
         "Accept": ACCEPT,
@@ -72,6 +79,9 @@ def routing(method: str, name: str | None) -> dict[str, str]:
     if name is not None:
         headers["Mcp-Name"] = header_value(name)
     return headers
+
+
+_kept_routing = lru_cache(maxsize=4096)(_routing)
 
 
 async def call_modern(

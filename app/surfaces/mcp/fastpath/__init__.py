@@ -4,6 +4,6 @@ It stands before everything else on the path `/mcp` and takes what it knows to b
 point where the SDK would call its handler; all else goes on to the SDK untouched.
 """
 
-from app.surfaces.mcp.fastpath.door import FastPath, install
+from app.surfaces.mcp.fastpath.door import Application, FastPath, install
 
-__all__ = ["FastPath", "install"]
+__all__ = ["Application", "FastPath", "install"]
