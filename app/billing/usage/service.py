@@ -71,16 +71,6 @@ class Accounts:
         """A job's account as it stands; None for a job of another mode."""
         return await store.account(uow, job_id)
 
-    async def quote_again(
-        self, uow: UnitOfWork, job_id: UUID, price_version: int
-    ) -> UsageQuote | None:
-        """The quote of a job for one that repeats it: its rates and its cap, not those of today."""
-        account = await store.account(uow, job_id)
-        if account is None:
-            return None
-        rates = account.tariff.rates
-        return usage_quote("template", "", price_version, rates, account.cap_micro)
-
     async def locked(self, uow: UnitOfWork, job_id: UUID) -> Account | None:
         """A job's account, locked until the transaction ends."""
         return (await store.accounts(uow, [job_id])).get(job_id)
