@@ -68,6 +68,7 @@ class Gateway:
 
     def farewell(self) -> None:
         """End open subscriptions with their result: the process is about to stop."""
+        self._servers.farewell()
         if self.server.farewell is not None:
             self.server.farewell()
 

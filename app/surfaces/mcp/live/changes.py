@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Listener:
     """A stream or a session: whose it is, what it wants to know, and how it is told."""
 
-    __slots__ = ("deliver", "has_jobs", "has_tools", "principal", "uris")
+    __slots__ = ("deliver", "has_jobs", "has_tools", "principal", "server", "uris")
 
     def __init__(
         self,
@@ -47,11 +47,14 @@ class Listener:
         *,
         has_tools: bool = False,
         has_jobs: bool = False,
+        server: str | None = None,
     ) -> None:
+        """`server` is the one whose tools matter; None for all."""
         self.principal = principal
         self.deliver = deliver
         self.has_tools = has_tools
         self.has_jobs = has_jobs
+        self.server = server
         self.uris: dict[UUID, set[str]] = {}
 
 
@@ -194,7 +197,7 @@ class Changes:
             return
         listeners = [each for known in self._users.values() for each in known if each.has_tools]
         for number, listener in enumerate(listeners, 1):
-            if difference.is_seen_by(listener.principal):
+            if difference.is_seen_by(listener.principal, listener.server):
                 self._tell(listener, ToolsListChanged())
             if number % _CROWD == 0:
                 # Ten thousand lists are compared in pieces, with requests in between.

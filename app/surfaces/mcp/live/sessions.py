@@ -29,9 +29,17 @@ _KEY = "uaol.session"
 class _Session:
     """One session as a listener. It has a task only while something is on its way to it."""
 
-    def __init__(self, principal: Principal, connection: Connection, changes: Changes) -> None:
-        has_files = bool(principal.scopes & {Scope.FILES, Scope.ADMIN})
-        self.listener = Listener(principal, self._deliver, has_tools=True, has_jobs=has_files)
+    def __init__(
+        self,
+        principal: Principal,
+        connection: Connection,
+        changes: Changes,
+        server: str | None = None,
+    ) -> None:
+        has_jobs = server is None and bool(principal.scopes & {Scope.FILES, Scope.ADMIN})
+        self.listener = Listener(
+            principal, self._deliver, has_tools=True, has_jobs=has_jobs, server=server
+        )
         self._connection = connection
         self._leave = changes.join(self.listener)
         # Each once: a client that reads slowly is told what changed, not how often.
@@ -74,6 +82,24 @@ def _require_session(context: Context) -> None:
             "This server keeps no sessions, so it can tell nothing after this answer.",
             hint="Use subscriptions/listen and log levels of 2026-07-28, or look again.",
         )
+
+
+def tell_of_tools(context: Context, changes: Changes, server: str) -> None:
+    """Tell a session, from now on, of changes in one server's list of tools."""
+    if not is_modern(context) and connection_of(context).has_standalone_channel:
+        _joined(context, changes, server)
+
+
+def _joined(context: Context, changes: Changes, server: str | None = None) -> _Session:
+    """The session behind a request, as a listener until it ends."""
+    connection = connection_of(context)
+    known = connection.state.get(_KEY)
+    if isinstance(known, _Session):
+        return known
+    session = _Session(Call.of(context).principal, connection, changes, server)
+    connection.state[_KEY] = session
+    connection.exit_stack.callback(session.close)
+    return session
 
 
 class Sessions:
@@ -123,11 +149,4 @@ class Sessions:
         return {}
 
     def _session(self, context: Context) -> _Session:
-        connection = connection_of(context)
-        known = connection.state.get(_KEY)
-        if isinstance(known, _Session):
-            return known
-        session = _Session(Call.of(context).principal, connection, self._changes)
-        connection.state[_KEY] = session
-        connection.exit_stack.callback(session.close)
-        return session
+        return _joined(context, self._changes)

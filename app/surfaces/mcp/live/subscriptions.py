@@ -78,17 +78,26 @@ class Subscriptions:
         self._streams: set[ListenHandler] = set()
 
     async def listen(
-        self, context: Context, params: types.SubscriptionsListenRequestParams
+        self,
+        context: Context,
+        params: types.SubscriptionsListenRequestParams,
+        server: str | None = None,
     ) -> Result:
-        """Serve one stream until the client goes, or for an hour: it then asks again."""
-        principal = Call.of(context).principal
+        """Serve one stream until the client goes, or for an hour: it then asks again.
+
+        With a `server`, of changes in that one's list of tools and nothing else.
+        """
+        principal, wanted = Call.of(context).principal, params.notifications
+        if server is not None:
+            wanted = types.SubscriptionFilter(tools_list_changed=wanted.tools_list_changed)
         with self._slot(principal.owner):
-            honored, own = await self._honored(principal, params.notifications)
+            honored, own = await self._honored(principal, wanted)
             listener = Listener(
                 principal,
                 lambda _event: None,
                 has_tools=bool(honored.tools_list_changed),
                 has_jobs=bool(honored.resources_list_changed),
+                server=server,
             )
             events = _OwnEvents(self._changes, listener, own)
             handler = ListenHandler(events, max_subscriptions=1, max_buffered_events=_BACKLOG)

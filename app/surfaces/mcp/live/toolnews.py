@@ -16,15 +16,16 @@ class Difference:
     after: Snapshot
     names: frozenset[str]
 
-    def is_seen_by(self, principal: Principal) -> bool:
-        """Whether the principal's list has another tool, or another one of the same name."""
+    def is_seen_by(self, principal: Principal, server: str | None = None) -> bool:
+        """Whether the principal's list, or that of one server, has another tool than before."""
         if not principal.scopes & {Scope.TOOLS, Scope.ADMIN}:
             return False
         before, after = (
             {tool.full_name: tool for tool in snapshot.tools(principal)}
             for snapshot in (self.before, self.after)
         )
-        return any(before.get(name) != after.get(name) for name in self.names)
+        names = [name for name in self.names if server is None or name.startswith(f"{server}.")]
+        return any(before.get(name) != after.get(name) for name in names)
 
 
 class ToolNews:

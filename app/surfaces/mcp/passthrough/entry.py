@@ -57,6 +57,10 @@ class Passthrough:
         async with self._translated.run():
             yield
 
+    def farewell(self) -> None:
+        """End streams that have no end: the process is about to stop."""
+        self._translated.farewell()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that the gate let in."""
         request = Request(scope)

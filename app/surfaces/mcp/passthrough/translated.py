@@ -1,8 +1,9 @@
 """The server as the SDK's own server shows it, for clients of an era that the server has not.
 
-Requests are carried over one by one. What a server of 2026-07-28 asks back becomes a request to a
-client of an older revision. An older server cannot be asked to wait like that, and is told that
-its client can answer nothing.
+Requests are carried over one by one. Changes of its tools are told as at `/mcp`: when the caller's
+own list changes, however the server announced it. What a server of 2026-07-28 asks back becomes a
+request to a client of an older revision. An older server cannot be asked to wait like that, and is
+told that its client can answer nothing.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -24,7 +25,11 @@ from app.proxy import Greeting, Upstream
 from app.surfaces.mcp.asking import Asking
 from app.surfaces.mcp.calls import Call, Context
 from app.surfaces.mcp.doors import Sessions
+from app.surfaces.mcp.live.changes import Changes
+from app.surfaces.mcp.live.connections import connection_of, is_modern
 from app.surfaces.mcp.live.requeststate import make_boundary
+from app.surfaces.mcp.live.sessions import tell_of_tools
+from app.surfaces.mcp.live.subscriptions import Subscriptions
 from app.surfaces.mcp.passthrough.listing import approved_tools
 from app.surfaces.mcp.results import Result, guarded, guarded_tool, protocol_error
 from app.surfaces.operations import Operations
@@ -73,7 +78,8 @@ class _Introduction:
             raise MCPError(METHOD_NOT_FOUND, "Method not found", ctx.method)
         result = await call_next(ctx)
         if ctx.method in ("initialize", "server/discover") and isinstance(result, dict):
-            return result | introduced(greeting, ctx.method, result)
+            is_told = is_modern(ctx) or connection_of(ctx).has_standalone_channel
+            return result | introduced(greeting, ctx.method, result, is_told=is_told)
         return result
 
 
@@ -86,6 +92,8 @@ class Translated:
 
     def __init__(self, operations: Operations) -> None:
         self._ops, self._asking = operations, Asking(operations)
+        self._changes = Changes(operations)
+        self._streams = Subscriptions(operations, self._changes)
         settings = operations.services.settings
         server: Server[Any] = Server(
             "passed-through", get_tool_input_schema=_no_schema, cache_hints=_HINTS
@@ -95,6 +103,12 @@ class Translated:
         server.add_request_handler("tools/list", AnyParams, guarded(self._list))
         server.add_request_handler(
             "tools/call", types.CallToolRequestParams, guarded_tool(self._call)
+        )
+        server.add_request_handler(
+            "subscriptions/listen", types.SubscriptionsListenRequestParams, guarded(self._listen)
+        )
+        server.add_notification_handler(
+            "notifications/initialized", types.NotificationParams, self._initialized
         )
         server.middleware += [_Introduction(), make_boundary(settings)]
         self._sessions = Sessions(server, settings)
@@ -108,6 +122,18 @@ class Translated:
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request whose scope names the upstream."""
         await self._sessions(scope, receive, send)
+
+    def farewell(self) -> None:
+        """End streams that have no end: the process is about to stop."""
+        self._streams.close()
+
+    async def _listen(
+        self, context: Context, params: types.SubscriptionsListenRequestParams
+    ) -> Result:
+        return await self._streams.listen(context, params, _upstream(context).name)
+
+    async def _initialized(self, context: Context, _params: object) -> None:
+        tell_of_tools(context, self._changes, _upstream(context).name)
 
     async def _forward(self, context: Context, _params: Any) -> Result:
         upstream = _upstream(context)
@@ -133,11 +159,17 @@ def _upstream(context: Context) -> Upstream:
     return upstream
 
 
-def introduced(greeting: Greeting, method: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """What changes in the SDK's own answer to a handshake or discovery."""
+def introduced(
+    greeting: Greeting, method: str, result: Mapping[str, Any], *, is_told: bool
+) -> dict[str, Any]:
+    """What changes in the SDK's own answer to a handshake or discovery.
+
+    Of what the server announces, only changes of its tools are told, where they can be.
+    """
     known = sorted(_OFFERED & greeting.capabilities.keys())
-    # Announcements are not carried over.
     changed: dict[str, Any] = {"capabilities": {name: {} for name in known}}
+    if "tools" in known and is_told:
+        changed["capabilities"]["tools"] = {"listChanged": True}
     if greeting.instructions:
         changed["instructions"] = greeting.instructions
     if method == "initialize":
