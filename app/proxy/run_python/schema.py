@@ -29,7 +29,7 @@ INPUT: dict[str, Any] = {
             "description": (
                 "Packages by name, with versions if need be (PEP 508), as in biopython or "
                 "polars>=1: not modules (Bio), not the standard library, no URLs, no extras. "
-                "New ones are prepared first; where that outlasts the call, call again."
+                "New ones are prepared first; where that takes long, the error says to call again."
             ),
         },
         "input_files": {

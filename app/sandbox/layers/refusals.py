@@ -75,3 +75,12 @@ def failed(why: str) -> AppError:
         f"The required packages could not be prepared: {why}.",
         hint="Try again; if it stays, the server's log says more.",
     )
+
+
+def unfinished() -> AppError:
+    """It goes on without the one who asked."""
+    return AppError(
+        Code.SANDBOX_FAILED,
+        "The required packages are still being prepared.",
+        hint="Call again shortly: they go on being prepared meanwhile.",
+    )

@@ -16,7 +16,7 @@ from app.sandbox.layers.flights import Flights, Say
 from app.sandbox.layers.installing import install
 from app.sandbox.layers.lock import Lock
 from app.sandbox.layers.missing import missing
-from app.sandbox.layers.refusals import failed, unknown
+from app.sandbox.layers.refusals import failed, unfinished, unknown
 from app.sandbox.layers.requirements import Wanted, read_requirements
 from app.sandbox.layers.resolver import Question, Resolver
 from app.sandbox.layers.shelf import Shelf
@@ -76,8 +76,11 @@ class Layers:
         if not lacking:
             return Prepared()
         try:
-            lock = await self._lock_of(lacking, capabilities, told)
-            mounted = await self._builds.join(lock.id, lambda say: self._layer(lock, say), told)
+            async with asyncio.timeout(self._limits.patience_s):
+                lock = await self._lock_of(lacking, capabilities, told)
+                mounted = await self._builds.join(lock.id, lambda say: self._layer(lock, say), told)
+        except TimeoutError as error:
+            raise unfinished() from error
         except OSError as error:
             raise _disk_error(error) from error
         return Prepared((mounted,), (mounted.target,), lock.id)

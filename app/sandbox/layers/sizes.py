@@ -9,7 +9,8 @@ class LayerLimits:
 
     `wheel_bytes` is one wheel unpacked, its byte code included; that much of it is held in memory
     while it is built. `files` are a layer's files and folders together. `kept` and `kept_bytes`
-    bound the shelf; a layer in use is never evicted.
+    bound the shelf; a layer in use is never evicted. A task waits `patience_s` for its packages:
+    less than what a call has beyond its code's own time, which would else be cut off uncharged.
     """
 
     wheels: int = 100
@@ -18,6 +19,7 @@ class LayerLimits:
     files: int = 50_000
     build_s: float = 600.0
     resolve_s: float = 120.0
+    patience_s: float = 20.0
     kept: int = 50
     kept_bytes: int = 10 * 2**30
     kept_s: float = 30 * 86_400.0

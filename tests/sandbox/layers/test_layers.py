@@ -1,6 +1,7 @@
 """A layer is made once, in a sandbox, and serves everybody; two layers are strangers."""
 
 import asyncio
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -225,6 +226,28 @@ async def test_a_build_has_its_time(open_shop: Make, wheelhouse: Path) -> None:
     assert caught.value.code is Code.SANDBOX_FAILED
     assert shop.left() == []
     assert (await open_shop().room_for("first")).id
+
+
+async def test_who_waited_long_enough_finds_it_later(open_shop: Make, wheelhouse: Path) -> None:
+    make_wheel(wheelhouse, "first")
+    shop = open_shop(LayerLimits(patience_s=0.2))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def before(_spec: TaskSpec) -> None:
+        begun.set()
+        await go_on.wait()
+
+    shop.before = before
+    while not begun.is_set():
+        with pytest.raises(AppError, match="still being prepared") as caught:
+            await shop.room_for("first")
+        assert caught.value.is_retryable
+    go_on.set()
+    found = ""
+    while not found:
+        with contextlib.suppress(AppError):
+            found = (await shop.room_for("first")).id
+    assert sum(shop.unpacked.values()) == 1
 
 
 async def test_progress_is_told_to_all_who_wait(open_shop: Make, wheelhouse: Path) -> None:
