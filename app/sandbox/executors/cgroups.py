@@ -19,7 +19,7 @@ from app.sandbox.links import Room
 CONTROLLERS = ("memory", "pids", "cpu")
 _PREFIX = "uaol-"
 _PERIOD_US = 100_000
-_SHM_BYTES = 16 * 2**20
+SHM_BYTES = 16 * 2**20
 # the launcher, the runner and what it imports, the relay
 _OWN_BYTES, _OWN_PROCESSES = 96 * 2**20, 4
 _numbers = itertools.count()
@@ -173,7 +173,7 @@ def _settings(room: Room, *, is_unified: bool) -> Iterator[tuple[str, str, str]]
     half of the machine's, or one core where that is more: the server needs some itself.
     """
     limits = room.limits
-    files = room.work_bytes + limits.tmp_bytes + _SHM_BYTES
+    files = room.work_bytes + limits.tmp_bytes + SHM_BYTES
     memory = str(limits.memory_bytes + files + _OWN_BYTES)
     quota = max(_PERIOD_US, (os.cpu_count() or 1) * _PERIOD_US // 2)
     yield "pids", "pids.max", str(limits.processes + _OWN_PROCESSES)

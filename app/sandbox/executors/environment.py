@@ -1,10 +1,10 @@
-"""The environment of user code where an image brings the Python; nothing of the host's is in it."""
+"""The environment of user code; nothing of the host's is in it."""
 
 
-def task_environment(executor: str) -> dict[str, str]:
-    """Names and values for a sandbox of the executor of this name."""
+def task_environment(executor: str, prefix: str = "/usr/local") -> dict[str, str]:
+    """Names and values for a sandbox of the executor of this name; `prefix` is its Python's."""
     return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/task", "TMPDIR": "/tmp",
+        "PATH": f"{prefix}/bin:/usr/bin:/bin", "HOME": "/task", "TMPDIR": "/tmp",
         "LANG": "C.UTF-8", "TZ": "UTC", "USER": "nobody", "MPLBACKEND": "Agg",
         "MPLCONFIGDIR": "/tmp/matplotlib", "PYTHONDONTWRITEBYTECODE": "1",
         # Same input, same output: order of sets, and sums that do not depend on cores.

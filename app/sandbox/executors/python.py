@@ -15,19 +15,12 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from app.sandbox.links import Mounted
 from app.sandbox.types import IsolationError
 
 PYTHON_ROOT, VENV = "/opt/python", "/opt/venv"
 _USR = Path("/usr")
 _TAG = f"python{sys.version_info.major}.{sys.version_info.minor}"
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A host folder and where the sandbox sees it, read-only."""
-
-    source: Path
-    target: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class BoundPython:
 
     interpreter: str
     base_interpreter: str
-    mounts: tuple[Mount, ...]
+    mounts: tuple[Mounted, ...]
     site_dirs: tuple[str, ...]
     library_dir: str | None
     venv_config: str
@@ -52,13 +45,13 @@ def bound_python() -> BoundPython:
     Raises IsolationError where the prefix holds a home folder or the whole system.
     """
     base = Path(sys.base_prefix).resolve()
-    mounts = [] if base.is_relative_to(_USR) else [Mount(_checked(base), PYTHON_ROOT)]
+    mounts = [] if base.is_relative_to(_USR) else [Mounted(_checked(base), PYTHON_ROOT)]
     root = str(base) if base.is_relative_to(_USR) else PYTHON_ROOT
     own, shared = _site_dirs(base)
     inside = [f"{root}/{path.relative_to(base)}" for path in shared]
     if own:
         target = f"{VENV}/lib/{_TAG}/site-packages"
-        mounts.append(Mount(_checked(own), target))
+        mounts.append(Mounted(_checked(own), target))
         inside.insert(0, target)
     found = [*([own] if own else []), *shared]
     return BoundPython(

@@ -8,10 +8,11 @@ from pathlib import Path
 from app.sandbox.executors.bubblewrap.pipes import Pipes
 from app.sandbox.executors.bubblewrap.staging import UNPRIVILEGED, Stage
 from app.sandbox.executors.bubblewrap.system import System
+from app.sandbox.executors.cgroups import SHM_BYTES
+from app.sandbox.executors.environment import task_environment
 from app.sandbox.links import Room
 
 EGRESS = "/run/egress"
-_SHM_BYTES = 16 * 2**20
 _ETC = {
     "/etc/passwd": b"nobody:x:65534:65534:nobody:/task:/usr/sbin/nologin\n",
     "/etc/group": b"nogroup:x:65534:\n",
@@ -84,7 +85,7 @@ class Launcher:
 def _writable(room: Room) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev")
     for target, size in (
-        ("/dev/shm", _SHM_BYTES),
+        ("/dev/shm", SHM_BYTES),
         ("/tmp", room.limits.tmp_bytes),
         ("/task", room.work_bytes),
     ):
@@ -93,14 +94,7 @@ def _writable(room: Room) -> Iterator[str]:
 
 
 def _environment(system: System) -> Iterator[str]:
-    variables = {
-        "PATH": f"{system.prefix}/bin:/usr/bin:/bin", "HOME": "/task", "TMPDIR": "/tmp",
-        "LANG": "C.UTF-8", "TZ": "UTC", "USER": "nobody", "MPLBACKEND": "Agg",
-        "MPLCONFIGDIR": "/tmp/matplotlib", "PYTHONDONTWRITEBYTECODE": "1",
-        # Same input, same output: order of sets, and sums that do not depend on cores.
-        "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
-        "UAOL_SANDBOX": "bubblewrap", "UAOL_INPUT": "/task/input", "UAOL_OUTPUT": "/task/output",
-    }  # fmt: skip
+    variables = task_environment("bubblewrap", system.prefix)
     if system.python.library_dir:
         variables["LD_LIBRARY_PATH"] = system.python.library_dir
     for name, value in variables.items():
