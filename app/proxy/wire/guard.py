@@ -69,7 +69,8 @@ async def connect(
     Raises OSError: `ClosedTargetError` for an address or port that may not be reached,
     `TimeoutError` after `CONNECT_S`.
     """
-    host, port = url.host or "", url.port or 0
+    # As it is written on the wire: read back, a name may stand for another one (RFC 5895).
+    host, port = url.raw_host or "", url.port or 0
     make = any_socket if allow_private else public_socket
     async with asyncio.timeout(CONNECT_S):
         addresses = await _addresses(host, port, look_up)

@@ -66,7 +66,7 @@ class Pool:
             raise server_down(target.name, "names an address of another origin")
         to = url or origin
         request = _request(target, method, to, headers, body)
-        place = (to.scheme, to.host or "", to.port or 0, target.allow_private, is_stream)
+        place = (to.scheme, to.raw_host or "", to.port or 0, target.allow_private, is_stream)
         connection, response = await self._begin(
             target, place, to, request, is_repeatable=is_repeatable
         )

@@ -49,7 +49,8 @@ class Reply:
                 size += len(event.data)
                 if size > 2 * self._target.output_limit:
                     raise output_too_large(self._target.name, self._target.output_limit)
-                yield event._replace(data=self.scrub(event.data))
+                event_id = None if event.id is None else self.scrub(event.id)
+                yield event._replace(data=self.scrub(event.data), id=event_id)
 
 
 class Relay:

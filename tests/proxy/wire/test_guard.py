@@ -90,6 +90,29 @@ def test_ports_of_other_services_are_closed(port: int, *, is_open: bool) -> None
             check_port(port)
 
 
+async def test_a_name_in_other_letters_is_no_other_name() -> None:
+    """Secrets are bound to the one, and must not go to `fass.example`, which is somebody else's."""
+    asked: list[str] = []
+
+    async def look_up(host: str, _port: int) -> Sequence[str]:
+        asked.append(host)
+        raise OSError("no such name")
+
+    wire = HttpWire(look_up)
+    with pytest.raises(UnreachableError):
+        await wire.call(
+            Target("far", "https://fa\u00df.example/mcp"),
+            "tools/call",
+            b"{}",
+            name=None,
+            headers={},
+            timeout_s=20.0,
+            owner=None,
+        )
+    assert asked == ["xn--fa-hia.example"]
+    await wire.close()
+
+
 async def test_a_name_that_is_bound_to_loopback_later_reaches_nothing() -> None:
     """DNS rebinding: what was public when it was registered is not when it is called."""
     asked: list[str] = []

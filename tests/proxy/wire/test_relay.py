@@ -47,3 +47,14 @@ async def test_calls_find_room_however_many_listen(
         await streams.aclose()
         async with relay.open(method, headers) as reply:
             assert reply.is_stream
+
+
+async def test_what_is_scrubbed_of_an_event_is_its_id_too(wire: HttpWire) -> None:
+    async def telling(_request: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(START + b"id: a secret\ndata: the secret\n\n")
+        writer.close()
+
+    async with playing(telling) as server, Relay(wire.pool, server.target()).open("GET", {}) as one:
+        one.scrub = lambda raw: raw.replace(b"secret", b"***")
+        told = [(event.id, event.data) async for event in one.events()]
+    assert told == [(b"a ***", b"the ***")]
