@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -16,7 +17,7 @@ from app.sandbox.executors.docker.link import DockerLink
 from app.sandbox.executors.docker.orphans import HOST_LABEL, PROCESS_LABEL
 from app.sandbox.executors.processes import process_id
 from app.sandbox.types import IsolationError
-from sandbox.image import base_name
+from sandbox.image import base_name, image_name
 from tests.conftest import cannot_run
 from tests.sandbox.docker.conftest import ROOM, Forwarder
 from tests.sandbox.docker.engine import (
@@ -155,6 +156,25 @@ async def test_an_engine_out_of_reach_is_a_complaint_and_all_is_cleared_later(
     await until(lambda: link.container not in ours())
     again = await backend.launch(ROOM)
     await again.kill()
+    await backend.close()
+
+
+async def test_what_is_to_be_cleared_away_is_not_forgotten_with_the_image(
+    forwarder: Forwarder,
+) -> None:
+    name = f"uaol-test:{uuid4().hex}"
+    docker("tag", image_name(), name)
+    backend = DockerBackend(name, socket=str(forwarder.path))
+    first, second = await backend.launch(ROOM), await backend.launch(ROOM)
+    await forwarder.cut()
+    docker("image", "rm", name)
+    backend._place = None  # as a start does that finds no image
+    await first.kill()
+    await second.kill()
+    await forwarder.start()
+    await until(lambda: ours() == set())
+    with pytest.raises(IsolationError, match="is not there"):
+        await backend.launch(ROOM)
     await backend.close()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -74,7 +75,7 @@ class DockerBackend:
         self._image, self._runtime, self._socket, self._cpus = image, runtime, socket, cpus
         self._lock = asyncio.Lock()
         self._place: _Place | None = None
-        self._lost: set[str] = set()
+        self._lost: dict[str, Engine] = {}
         self._chores: set[asyncio.Task[None]] = set()
 
     async def capabilities(self) -> Capabilities:
@@ -125,6 +126,7 @@ class DockerBackend:
             if chore.get_name() == "retry":
                 chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
+        self._lost.clear()
         if place:
             place.engine.close()
 
@@ -190,11 +192,11 @@ class DockerBackend:
             raise IsolationError("The sandbox image was removed.", BUILD_HINT) from error
         except OSError:
             # it may have been made, and only the answer was lost
-            self._lose(name)
+            self._lose(engine, name)
             raise
         try:
             attachment = await attach(engine.path, container)
-            link = DockerLink(engine, container, attachment, self._lose)
+            link = DockerLink(engine, container, attachment, partial(self._lose, engine))
         except OSError:
             await self._discard(engine, container)
             raise
@@ -209,25 +211,25 @@ class DockerBackend:
         try:
             await engine.remove(container)
         except OSError:
-            self._lose(container)
+            self._lose(engine, container)
 
-    def _lose(self, container: str) -> None:
+    def _lose(self, engine: Engine, container: str) -> None:
         """Note a container that could not be removed, and try again until it is."""
-        self._lost.add(container)
-        if len(self._lost) == 1:
+        self._lost[container] = engine
+        if not any(chore.get_name() == "retry" and not chore.done() for chore in self._chores):
             self._do(self._retry(), "retry")
 
     async def _retry(self) -> None:
-        while self._lost and (place := self._place):
+        while self._lost:
             await asyncio.sleep(_RETRY_SECONDS)
-            for container in tuple(self._lost):
+            for container, engine in tuple(self._lost.items()):
                 try:
-                    await place.engine.remove(container)
+                    await engine.remove(container)
                 except EngineGoneError:
                     break
                 except OSError:
                     continue
-                self._lost.discard(container)
+                self._lost.pop(container, None)
 
     def _do(self, work: Coroutine[Any, Any, None], name: str = "end") -> None:
         chore = asyncio.create_task(work, name=name)
