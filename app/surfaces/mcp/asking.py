@@ -17,6 +17,7 @@ from pydantic import ConfigDict
 from app.proxy import RawResult, ToolCall, ToolResult, Upstream, param_headers, raw_result_of
 from app.registry import Tool
 from app.surfaces.mcp.calls import Call, Context
+from app.surfaces.mcp.longtasks import untold
 from app.surfaces.mcp.results import Result, failure
 from app.surfaces.operations import Operations
 
@@ -72,6 +73,8 @@ class Asking:
         call raises, and MCPError with the server's own error.
         """
         params = dict(context.params or {}) | {"name": name}
+        # Tasks are made here, of jobs; a server's own could not be charged.
+        params.pop("task", None)
         final: list[Result] = []
 
         async def carry(
@@ -114,7 +117,7 @@ class Asking:
                 timeout_s=timeout_s or self._ops.services.settings.tool_timeout,
                 name=params.get(_NAMED.get(method, "")),
                 headers=headers,
-                capabilities=capabilities_of(context),
+                capabilities=untold(capabilities_of(context)),
                 on_progress=context.session.report_progress,
             )
             if context.protocol_version in MODERN_PROTOCOL_VERSIONS:

@@ -1,5 +1,8 @@
 """Whether a client knows tasks, and what else it must be able to do."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 from mcp_types import (
@@ -13,6 +16,14 @@ from starlette.requests import Request
 from app.surfaces.mcp.calls import Context
 
 IDENTIFIER = "io.modelcontextprotocol/tasks"
+
+
+def untold(capabilities: Mapping[str, Any]) -> dict[str, Any]:
+    """A client's or server's capabilities without tasks, of either era."""
+    rest = {name: value for name, value in capabilities.items() if name != "tasks"}
+    if isinstance(known := rest.get("extensions"), Mapping):
+        rest["extensions"] = {name: one for name, one in known.items() if name != IDENTIFIER}
+    return rest
 
 
 def is_modern(context: Context) -> bool:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import orjson
-from mcp_types import INVALID_PARAMS
+from mcp_types import INVALID_PARAMS, METHOD_NOT_FOUND
 from starlette.datastructures import Headers
 from starlette.types import Send
 
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.proxy import Reply, Upstream, cut, join_params, split_params
+from app.surfaces.mcp.passthrough import untasked
 from app.surfaces.mcp.passthrough.charged import ChargedCall, refusal
 from app.surfaces.mcp.passthrough.eventids import Asked, EventIds
 from app.surfaces.mcp.passthrough.exchange import (
@@ -59,6 +60,11 @@ class Relayed:
         """Send a message on and write what comes back. Raises AppError before anything was."""
         if found.is_request and found.method == _CALL:
             await self._call(caller, found, headers, send)
+            return
+        if found.method.startswith(untasked.METHODS):
+            error = found.refuse(METHOD_NOT_FOUND, "Tasks of a server are not passed through")
+            # In a session, 404 would say that the session is gone.
+            await send_body(send, error.status if found.is_modern else 200, error.body)
             return
         state = self._state(caller, found)
         body = found.encode(
@@ -119,7 +125,7 @@ class Relayed:
                 return False
 
             async def edit(message: bytes) -> bytes:
-                return message
+                return untasked.greeting(message)
 
             ids = self._ids(caller, reply.session_id)
             asked = Asked(found.method, found.parts.id)
@@ -144,7 +150,8 @@ class Relayed:
             self._ops.calls, caller.principal, caller.upstream, name, arguments or {}
         )
         try:
-            values = split_params(found.parts.params) | state
+            sent = split_params(found.parts.params) | state
+            values = untasked.plain_call(sent, found.params)
             values["arguments"] = orjson.dumps(await call.admitted())
             body = found.encode(join_params(values))
             await self._carry(caller, call, found, onward, body, send)
@@ -227,6 +234,8 @@ class Relayed:
         if found.method == "tools/list" and _answers(message, found.parts.id):
             snapshot = self._ops.services.registry.snapshot()
             return approved(message, caller.upstream.name, caller.principal, snapshot)
+        if found.method == "server/discover":
+            return untasked.greeting(message)
         return self._sealed(caller, found, message)
 
     def _place(self, caller: Caller, found: Inbound) -> tuple[str, str, str]:
