@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -25,6 +27,14 @@ def _resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+@contextmanager
+def _nothing_kept() -> Iterator[None]:
+    """However many bodies were refused: none of them is still in memory."""
+    before = _resident()
+    yield
+    assert _resident() - before < GROWTH
+
+
 async def _pour(line: Raw, piece: bytes) -> int:
     """Send a gigabyte, or what the server takes of it; how much that was."""
     sent = 0
@@ -35,7 +45,6 @@ async def _pour(line: Raw, piece: bytes) -> int:
 
 async def _refused(far: Far, start: bytes, piece: bytes) -> bytes:
     """The body of the refusal of a request that goes on for a gigabyte."""
-    before = _resident()
     async with raw(far) as line:
         await line.send(start)
         pouring = asyncio.create_task(_pour(line, piece))
@@ -43,7 +52,6 @@ async def _refused(far: Far, start: bytes, piece: bytes) -> bytes:
         assert status == 413, body
         # The rest is not wanted: the server hangs up long before it has come.
         assert await pouring < GIGABYTE // 4
-    assert _resident() - before < GROWTH
     return body
 
 
@@ -59,14 +67,15 @@ PLACES = {
 async def test_a_gigabyte_at_every_door(far: Far) -> None:
     """Announced, and in chunks that announce nothing."""
     chunk = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
-    for place, lines in PLACES.items():
-        path = place.partition(" ")[0]
-        path += "?session_id=" + "0" * 32 if path == "/messages/" else ""
-        announced = head(far, *lines, f"content-length: {GIGABYTE}", path=path)
-        chunked = head(far, *lines, "transfer-encoding: chunked", path=path)
-        for start, piece in ((announced, PIECE), (chunked, chunk)):
-            said = code_in(await _refused(far, start, piece))
-            assert said in {"payload_too_large", -32600, -32700}, place
+    with _nothing_kept():
+        for place, lines in PLACES.items():
+            path = place.partition(" ")[0]
+            path += "?session_id=" + "0" * 32 if path == "/messages/" else ""
+            announced = head(far, *lines, f"content-length: {GIGABYTE}", path=path)
+            chunked = head(far, *lines, "transfer-encoding: chunked", path=path)
+            for start, piece in ((announced, PIECE), (chunked, chunk)):
+                said = code_in(await _refused(far, start, piece))
+                assert said in {"payload_too_large", -32600, -32700}, place
     await free(far)
 
 
@@ -75,27 +84,27 @@ async def test_a_gigabyte_in_a_session(far: Far) -> None:
         lines = [f"{name}: {value}" for name, value in session.headers.items()]
         start = head(far, *lines, "transfer-encoding: chunked")
         chunk = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
-        await _refused(far, start, chunk)
+        with _nothing_kept():
+            await _refused(far, start, chunk)
     await free(far)
 
 
 async def test_a_gigabyte_in_frames(far: Far) -> None:
-    before = _resident()
     sent = 0
     piece = " " * (LIMIT // 4)
 
-    async with raw_socket(far.url, far.world.alice.headers) as socket:
+    with _nothing_kept():
+        async with raw_socket(far.url, far.world.alice.headers) as socket:
 
-        async def pieces():  # type: ignore[no-untyped-def]
-            nonlocal sent
-            while sent < GIGABYTE:
-                yield piece
-                sent += len(piece)
+            async def pieces():  # type: ignore[no-untyped-def]
+                nonlocal sent
+                while sent < GIGABYTE:
+                    yield piece
+                    sent += len(piece)
 
-        with pytest.raises(ConnectionClosed) as caught:
-            await socket.send(pieces())
-        assert caught.value.rcvd is not None
-        assert caught.value.rcvd.code == 1009
+            with pytest.raises(ConnectionClosed) as caught:
+                await socket.send(pieces())
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1009
     assert sent < GIGABYTE // 4
-    assert _resident() - before < GROWTH
     await free(far)
