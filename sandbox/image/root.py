@@ -61,10 +61,9 @@ def _debootstrap(root: Path, mirror: str) -> None:
     program = shutil.which("debootstrap", path=_PATH)
     if program is None:
         raise BuildError("debootstrap is missing: `apt-get install debootstrap`.")
-    _run(
-        [program, "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), mirror],
-        {"PATH": _PATH, **_proxies()},
-    )
+    # without Debian's keyring it would go on, and trust whatever the mirror gives
+    options = ["--force-check-gpg", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    _run([program, *options, SUITE, str(root), mirror], {"PATH": _PATH, **_proxies()})
 
 
 def _proxies() -> dict[str, str]:

@@ -16,7 +16,7 @@ from sandbox.image.build import build_image
 from sandbox.image.load import has_image
 from sandbox.image.old import remove_old
 from sandbox.image.recipe import CONTENT_LABEL, IMAGE_LABEL, REQUIREMENTS
-from sandbox.image.root import BuildError, make_root
+from sandbox.image.root import BuildError, _debootstrap, make_root
 from tests.sandbox.docker.engine import docker
 
 ROOT = Path(__file__).parents[3]
@@ -215,3 +215,14 @@ def test_all_packages_are_pinned() -> None:
     names = [line.partition("==")[0] for line in lines]
     assert all("==" in line and " " not in line for line in lines)
     assert names == sorted(names, key=str.lower)
+
+
+def test_debian_is_not_taken_without_its_signature(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """debootstrap alone goes on where it has no keyring."""
+    command: list[str] = []
+    monkeypatch.setattr("sandbox.image.root.shutil.which", lambda name, path: name)
+    monkeypatch.setattr("sandbox.image.root._run", lambda asked, _: command.extend(asked))
+    _debootstrap(tmp_path, "http://mirror.example")
+    assert command[:2] == ["debootstrap", "--force-check-gpg"]
