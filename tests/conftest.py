@@ -1,6 +1,7 @@
 """Real PostgreSQL for every test: one embedded hub, one migrated template, a clone per test."""
 
 import fcntl
+import gc
 import os
 import shutil
 import tempfile
@@ -38,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if not hasattr(config, "workerinput"):
         os.environ["UAOL_TEST_FOLDER"] = tempfile.mkdtemp(prefix="uaol-tests-")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests live to the end: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
