@@ -99,22 +99,36 @@ async def test_cpu_seconds_are_each_cells_own(worker: Worker) -> None:
 
 
 WAKING = """
-import ctypes, threading
+import ctypes, signal, threading
 libc = ctypes.CDLL(None)
+# a timer whose signal nobody takes fires once
+signal.signal(signal.SIGCONT, lambda *_: None)
 # struct sigevent: SIGCONT, by SIGEV_SIGNAL; struct itimerspec: each 20 ms
 event, timer = (ctypes.c_int * 16)(), ctypes.c_void_p()
 event[2] = 18
 assert libc.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0
 each = (ctypes.c_long * 4)(0, 20_000_000, 0, 20_000_000)
 assert libc.timer_settime(timer, 0, ctypes.byref(each), None) == 0
+"""
+SPINNING = """
 def spin():
     while True: pass
 threading.Thread(target=spin, daemon=True).start()
 """
+FORKING = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def fork():
+    while True:
+        time.sleep(0.01)
+        os.fork() or os._exit(0)
+threading.Thread(target=fork, daemon=True).start()
+"""
 
 
-async def test_who_wakes_between_cells_ends(worker: Worker) -> None:
-    assert (await cell(worker, WAKING)).status == "ok"
+@pytest.mark.parametrize("code", [SPINNING, FORKING])
+async def test_who_wakes_between_cells_ends(worker: Worker, code: str) -> None:
+    assert (await cell(worker, WAKING + code)).status == "ok"
     await until(lambda: not worker.is_alive)
     after = await cell(worker, "1")
     assert (after.status, worker.has_begun) == ("infra_error", False)
