@@ -82,9 +82,9 @@ class _Sent:
     ("owner", "is_shared"),
     [
         (None, True),
-        (f"developer:{uuid4()}", True),
-        (f"user:{uuid4()}", False),
-        (f"project:{uuid4()}", False),
+        ("developer:00000000-0000-7000-8000-000000000000", True),
+        ("user:00000000-0000-7000-8000-000000000000", False),
+        ("project:00000000-0000-7000-8000-000000000000", False),
     ],
 )
 async def test_an_answer_to_a_users_own_credentials_is_that_users(
