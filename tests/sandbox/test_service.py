@@ -179,13 +179,18 @@ async def test_other_walls_than_before_are_told(soon: None, *, is_streamed: bool
     await sandbox.close()
 
 
+def _testing() -> set[asyncio.Task[None]]:
+    return {task for task in asyncio.all_tasks() if task.get_name() == "sandbox-again"}
+
+
 async def test_a_closed_sandbox_is_not_tested_again(soon: None) -> None:
     executor = Scripted("one", PASSING, AWAY)
-    sandbox = Sandbox([executor])
+    sandbox, of_others = Sandbox([executor]), asyncio.all_tasks()
     await sandbox.start()
+    assert _testing() - of_others
     await sandbox.close()
     executor.refusal = None
-    assert not any(task.get_name() == "sandbox-again" for task in asyncio.all_tasks())
+    assert not _testing() - of_others
     assert not sandbox.status().available
 
 
