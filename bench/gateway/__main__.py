@@ -11,7 +11,8 @@ FIGURES: Mapping[str, Figure] = {
     "floor": beside.floor,
     "legacy": beside.legacy_era,
     "tools": beside.tools,
-    "peers": others.peers,
+    "fastmcp": others.fastmcp,
+    "contextforge": others.contextforge,
     "crowd": crowd.crowd,
 }
 
