@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,7 +180,7 @@ async def test_other_walls_than_before_are_told(soon: None, *, is_streamed: bool
     await sandbox.close()
 
 
-def _testing() -> set[asyncio.Task[None]]:
+def _testing() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if task.get_name() == "sandbox-again"}
 
 
