@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_SOCKET = "/var/run/docker.sock"
 _STARTS, _OTHERS = 4, 6
 _TIMEOUT_S = 60
+_END_S = 20
 _MISSING, _CONFLICT, _BAD_REQUEST, _FAULT = 404, 409, 400, 500
 _NO_RUNTIME = ("executable file not found", "no such file or directory")
 
@@ -114,7 +115,7 @@ class Engine:
         """Kill it and remove all of it; one that is not there any more is as good."""
         while True:
             try:
-                await self._call(lambda api: api.remove_container(container, v=True, force=True))
+                await self._call(lambda api: _remove(api, container))
             except MissingError:
                 return
             except InterruptedError:
@@ -161,6 +162,25 @@ def _knock(path: str) -> None:
     """Raises OSError if nobody serves the socket; the SDK would leave its own one open then."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
+
+
+def _remove(api: "APIClient", container: str) -> None:
+    """Kill, wait until the engine has noted the end, and only then remove.
+
+    It notes an end, after it has told of it, while it holds the container: an answer about it comes
+    afterwards. Of a container that was removed before, the note makes one that nobody can remove.
+    """
+    from docker.errors import APIError
+
+    try:
+        api.kill(container)
+    except APIError as error:
+        # it does not run
+        if error.status_code != _CONFLICT:
+            raise
+    api.wait(container, timeout=_END_S)
+    api.inspect_container(container)
+    api.remove_container(container, v=True, force=True)
 
 
 def _translated(status: int, told: str) -> Exception:
