@@ -7,8 +7,8 @@ once; so starts have threads of their own and ending one never waits for them.
 import asyncio
 import logging
 import os
-import socket
 import stat
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,6 +76,7 @@ class Engine:
         """`path` is its socket's. Nothing is opened before the first call."""
         self.path = path
         self._client: APIClient | None = None
+        self._lock = threading.Lock()
         self._starts = ThreadPoolExecutor(_STARTS, "docker-start")
         self._others = ThreadPoolExecutor(_OTHERS, "docker")
 
@@ -143,7 +144,6 @@ class Engine:
         from requests.exceptions import RequestException
 
         try:
-            _knock(self.path)
             return action(self._connected())
         except APIError as error:
             raise _translated(int(error.status_code or 0), str(error.explanation)) from error
@@ -151,17 +151,12 @@ class Engine:
             raise EngineGoneError(f"the Docker engine at {self.path} does not answer") from error
 
     def _connected(self) -> "APIClient":
-        from docker import APIClient
+        from app.sandbox.executors.docker.client import Client
 
-        if self._client is None:
-            self._client = APIClient(f"unix://{self.path}", version="auto", timeout=_TIMEOUT_S)
-        return self._client
-
-
-def _knock(path: str) -> None:
-    """Raises OSError if nobody serves the socket; the SDK would leave its own one open then."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(path)
+        with self._lock:
+            if self._client is None:
+                self._client = Client(self.path, _TIMEOUT_S)
+            return self._client
 
 
 def _remove(api: "APIClient", container: str) -> None:
