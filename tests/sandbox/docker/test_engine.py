@@ -159,6 +159,18 @@ async def test_an_engine_out_of_reach_is_a_complaint_and_all_is_cleared_later(
     await backend.close()
 
 
+async def test_what_could_not_be_removed_is_tried_once_more_at_the_end(
+    forwarder: Forwarder,
+) -> None:
+    backend = docker_backend(socket=str(forwarder.path))
+    link = await backend.launch(ROOM)
+    await forwarder.cut()
+    await link.kill()
+    await forwarder.start()
+    await backend.close()
+    assert link.container not in ours()
+
+
 async def test_what_is_to_be_cleared_away_is_not_forgotten_with_the_image(
     forwarder: Forwarder,
 ) -> None:

@@ -126,6 +126,7 @@ class DockerBackend:
             if chore.get_name() == "retry":
                 chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
+        await self._clear()
         self._lost.clear()
         if place:
             place.engine.close()
@@ -222,14 +223,17 @@ class DockerBackend:
     async def _retry(self) -> None:
         while self._lost:
             await asyncio.sleep(_RETRY_SECONDS)
-            for container, engine in tuple(self._lost.items()):
-                try:
-                    await engine.remove(container)
-                except EngineGoneError:
-                    break
-                except OSError:
-                    continue
-                self._lost.pop(container, None)
+            await self._clear()
+
+    async def _clear(self) -> None:
+        for container, engine in tuple(self._lost.items()):
+            try:
+                await engine.remove(container)
+            except EngineGoneError:
+                break
+            except OSError:
+                continue
+            self._lost.pop(container, None)
 
     def _do(self, work: Coroutine[Any, Any, None], name: str = "end") -> None:
         chore = asyncio.create_task(work, name=name)
