@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 from mcp import Client
 from mcp.client.sse import sse_client
@@ -41,17 +42,30 @@ async def by_http(url: str, headers: Mapping[str, str], era: Era = "auto") -> As
 
 @asynccontextmanager
 async def by_socket(
-    url: str, headers: Mapping[str, str] | None = None, era: Era = "auto", **options: Any
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    era: Era = "auto",
+    *,
+    ticket: str | None = None,
+    **callbacks: Any,
 ) -> AsyncIterator[Client]:
-    transport = websocket_client(socket_url(url), headers, **options)
-    async with Client(transport, mode=era) as client:
+    transport = websocket_client(socket_url(url), headers, ticket=ticket)
+    async with Client(transport, mode=era, **callbacks) as client:
         yield client
 
 
 @asynccontextmanager
-async def by_sse(url: str, headers: Mapping[str, str]) -> AsyncIterator[Client]:
-    async with Client(sse_client(f"{url}/sse", headers=dict(headers)), mode="legacy") as client:
-        yield client
+async def by_sse(url: str, headers: Mapping[str, str], **callbacks: Any) -> AsyncIterator[Client]:
+    transport = sse_client(f"{url}/sse", headers=dict(headers))
+    is_leaving = False
+    try:
+        async with Client(transport, mode="legacy", **callbacks) as client:
+            yield client
+            is_leaving = True
+    except* anyio.BrokenResourceError:
+        # the SDK's way to say that a message came while it left
+        if not is_leaving:
+            raise
 
 
 @asynccontextmanager

@@ -1,17 +1,15 @@
 """The same over WebSocket, in both eras, and over SSE: one connection carries it all."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 import mcp_types as types
 import pytest
 from mcp import Client
-from mcp.client.sse import sse_client
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
 
-from app.sdk import websocket_client
+from tests.surfaces.mcp_doors.clients import Era, by_socket, by_sse
 from tests.surfaces.mcp_listen.clients import Inbox, subscribe, until
 from tests.surfaces.mcp_listen.test_asking import ARGUMENTS, RUN, Person, accept
 from tests.surfaces.test_mcp import call
@@ -22,17 +20,15 @@ Door = Literal["socket-auto", "socket-legacy", "sse"]
 Old = Literal["socket-legacy", "sse"]
 
 
-@asynccontextmanager
-async def through(door: str, url: str, world: World, **callbacks: Any) -> AsyncIterator[Client]:
+def through(
+    door: Door, url: str, world: World, **callbacks: Any
+) -> AbstractAsyncContextManager[Client]:
     """Alice's client through a door."""
-    headers = dict(world.alice.headers)
+    headers = world.alice.headers
     if door == "sse":
-        transport: Any = sse_client(f"{url}/sse", headers=headers)
-    else:
-        transport = websocket_client(url.replace("http", "ws", 1) + "/ws", headers)
-    mode = "auto" if door == "socket-auto" else "legacy"
-    async with Client(transport, mode=mode, **callbacks) as client:
-        yield client
+        return by_sse(url, headers, **callbacks)
+    era: Era = "auto" if door == "socket-auto" else "legacy"
+    return by_socket(url, headers, era, **callbacks)
 
 
 async def test_a_stream_over_a_socket(url: str, world: World) -> None:
