@@ -74,6 +74,7 @@ class Sandbox:
         self._chosen: _Chosen | None = None
         self._status = SandboxStatus(False, reason="The sandbox has not been started.")
         self._again: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def start(self) -> SandboxStatus:
         """Test the executors in order, keep the first that stands, and say how it went.
@@ -139,6 +140,7 @@ class Sandbox:
 
     async def close(self) -> None:
         """Kill what still runs."""
+        self._is_closed = True
         if self._again is not None:
             self._again.cancel()
             await asyncio.wait([self._again])
@@ -176,8 +178,11 @@ class Sandbox:
             self._test_again()
 
     def _test_again(self) -> None:
-        """Test in the background until the verdict is good, if nobody is at it."""
-        if self._again is None or self._again.done():
+        """Test in the background until the verdict is good, if nobody is at it.
+
+        What ends with the sandbox, of other walls than a closed one's, is no reason to.
+        """
+        if not self._is_closed and (self._again is None or self._again.done()):
             self._again = asyncio.create_task(self._until_ready(), name="sandbox-again")
 
     async def _until_ready(self) -> None:

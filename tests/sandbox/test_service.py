@@ -195,6 +195,31 @@ async def test_a_closed_sandbox_is_not_tested_again(soon: None) -> None:
     assert not sandbox.status().available
 
 
+@pytest.mark.parametrize("refusal", [None, AWAY])
+async def test_what_ends_with_the_sandbox_does_not_wake_it(
+    soon: None, monkeypatch: pytest.MonkeyPatch, refusal: IsolationError | None
+) -> None:
+    executor, begun, ended = Scripted("one", PASSING), asyncio.Event(), asyncio.Event()
+    sandbox, of_others = Sandbox([executor]), asyncio.all_tasks()
+    await sandbox.start()
+
+    async def cut_off(_spec: TaskSpec) -> TaskResult:
+        begun.set()
+        await ended.wait()
+        if refusal is not None:
+            raise refusal
+        return TaskResult("killed", level=executor.level)
+
+    monkeypatch.setattr(executor, "run", cut_off)
+    running = asyncio.create_task(sandbox.run(TaskSpec("t", "pass")))
+    await begun.wait()
+    await sandbox.close()
+    ended.set()
+    await asyncio.wait([running])
+    assert (running.exception() is None) == (refusal is None)
+    assert not _testing() - of_others
+
+
 async def test_a_stream_ends_with_its_result() -> None:
     sandbox = Sandbox([Scripted("one", PASSING)])
     await sandbox.start()
