@@ -41,6 +41,8 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\1" + _HIDDEN,
     ),
 )
+# What moves a terminal's cursor, begins a line or turns the direction of what follows.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|api_?key|token|authorization|cookie)$")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -97,16 +99,19 @@ class JsonFormatter(logging.Formatter):
 
 
 class PlainFormatter(logging.Formatter):
-    """`warning: message (field: value)`, for people; secrets are hidden as in `JsonFormatter`."""
+    """`warning: message (field: value)`, for people; secrets are hidden as in `JsonFormatter`.
+
+    Much of it are words of strangers: they get no line of their own, and no say over the terminal.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record, and below it the traceback if there is one."""
         more = ", ".join(f"{key}: {value}" for key, value in _extra(record).items())
-        text = f"{record.levelname.lower()}: {scrub(record.getMessage())}"
-        text += f" ({more})" if more else ""
+        lines = [f"{record.levelname.lower()}: {scrub(record.getMessage())}"]
+        lines[0] += f" ({more})" if more else ""
         if record.exc_info:
-            text += "\n" + scrub(self.formatException(record.exc_info))
-        return text
+            lines += scrub(self.formatException(record.exc_info)).split("\n")
+        return "\n".join(_CONTROLS.sub(lambda found: repr(found[0])[1:-1], one) for one in lines)
 
 
 class _OwnHandler(logging.StreamHandler[Any]):

@@ -69,6 +69,21 @@ def test_words_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert SECRET not in "".join(traceback)
 
 
+def test_words_of_strangers_have_no_say_over_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging(is_plain=True)
+    hostile = "a\x1b[2J\x9b1A\r\nerror: \u202eall is lost"
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        logging.getLogger("app.x").exception("it says %s", hostile, extra={"reason": hostile})
+    told = capsys.readouterr().err
+    shown = r"a\x1b[2J\x9b1A\r\nerror: \u202eall is lost"
+    assert told.splitlines()[0] == f"error: it says {shown} (reason: {shown})"
+    assert all(each.isprintable() for each in told.split("\n"))
+
+
 def test_an_unknown_level_is_an_error() -> None:
     before = logging.getLogger().handlers[:]
     with pytest.raises(AppError, match="'loud'") as caught:
