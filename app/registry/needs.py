@@ -22,9 +22,14 @@ _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 # What the transport itself sets, or what would carry one caller's identity to a stranger.
 _CLOSED = re.compile(
-    r"(?i)(accept|accept-encoding|connection|content-.*|cookie|expect|forwarded|host|mcp-.*"
-    r"|proxy-.*|te|trailer|transfer-encoding|upgrade)"
+    r"(?i)(accept|accept-encoding|connection|content-.*|cookie|expect|forwarded|host|last-event-id"
+    r"|mcp-.*|proxy-.*|te|trailer|transfer-encoding|upgrade)"
 )
+
+
+def is_closed(header: str) -> bool:
+    """Whether no server may ask its callers for a header of this name."""
+    return _CLOSED.fullmatch(header) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def read_secrets(raw: Any, key: str) -> tuple[SecretHeader, ...]:
 
 
 def _header(header: str, raw: Any, key: str) -> SecretHeader:
-    if not _HEADER.fullmatch(header) or _CLOSED.fullmatch(header):
+    if not _HEADER.fullmatch(header) or is_closed(header):
         refuse(key, "is no header that can hold a secret")
     if isinstance(raw, str):
         return SecretHeader(header, f"{{{_name(raw, key)}}}")

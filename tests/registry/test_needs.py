@@ -51,6 +51,7 @@ def test_oauth_is_read_and_its_secret_comes_from_the_environment() -> None:
         ({"secrets": {"Content-Length": "KEY"}}, "secrets.Content-Length"),
         ({"secrets": {"Mcp-Session-Id": "KEY"}}, "secrets.Mcp-Session-Id"),
         ({"secrets": {"Cookie": "KEY"}}, "secrets.Cookie"),
+        ({"secrets": {"Last-Event-ID": "KEY"}}, "secrets.Last-Event-ID"),
         ({"secrets": {"X-Key": "not a name"}}, "secrets.X-Key"),
         ({"secrets": {"X-Key": {}}}, "secrets.X-Key.name"),
         ({"secrets": {"X-Key": {"name": "A", "more": 1}}}, "secrets.X-Key.more"),

@@ -11,36 +11,13 @@ from urllib.parse import urlsplit
 
 from app.kernel.egress import check_target
 from app.kernel.errors import AppError, Code
+from app.registry.needs import is_closed
 from app.registry.servers.document import ROOT, refuse
 from app.registry.servers.types import Address, Setup, Transport
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _IN_URL = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 _IN_HEADER = re.compile(r"[\x20-\x7e]{0,2000}")
-# What the transport itself sets, and what would carry one caller's identity to a stranger.
-_CLOSED_HEADERS = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "content-type",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "last-event-id",
-        "mcp-method",
-        "mcp-name",
-        "mcp-protocol-version",
-        "mcp-session-id",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 
 
 class Reader:
@@ -168,7 +145,7 @@ def _headers(
     seen: set[str] = set()
     for i, entry in enumerate(entries):
         at, name = f"{where}/headers/{i}", entry["name"].lower()
-        if name in _CLOSED_HEADERS:
+        if is_closed(name):
             refuse(f"{at}/name", f"{entry['name']} is not a header that servers may ask for")
         if name in seen:
             refuse(f"{at}/name", f"{entry['name']} is given twice")

@@ -92,6 +92,8 @@ _HEADERS = "/remotes/1/headers"
         (f"{_HEADERS}/1/name", "authorization", f"/server{_HEADERS}/1/name"),
         (f"{_HEADERS}/1/name", "Host", f"/server{_HEADERS}/1/name"),
         (f"{_HEADERS}/1/name", "Mcp-Session-Id", f"/server{_HEADERS}/1/name"),
+        (f"{_HEADERS}/1/name", "Mcp-Param-Region", f"/server{_HEADERS}/1/name"),
+        (f"{_HEADERS}/1/name", "Content-Encoding", f"/server{_HEADERS}/1/name"),
     ],
 )
 def test_remotes_that_cannot_be_used(pointer: str, value: str, where: str) -> None:
