@@ -1,63 +1,17 @@
 """Wake-ups between processes over each bus, with gaps, and over Redis when it goes away."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
 
 from app.kernel.bus import Bus
-from app.kernel.metrics import Metrics
 from app.kernel.rediswakeups import RedisWakeups
-from app.kernel.wakeups import Wakeups
 from bench.redis_cluster import Cluster
+from tests.dispatch.lines import Lines, joined, until
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass
-class Lines:
-    """Processes' wake-ups over one member."""
-
-    member: str
-    dsn: str
-    url: str = ""
-    prefix: str = field(default_factory=lambda: f"t{uuid4().hex}")
-    metrics: Metrics = field(default_factory=Metrics)
-
-    def make(self, **changes: Any) -> Wakeups:
-        if self.member == "postgresql":
-            return Wakeups(self.dsn)
-        values: dict[str, Any] = {"dsn": self.dsn, "url": self.url, **changes}
-        return RedisWakeups(**values, prefix=self.prefix, metrics=self.metrics)
-
-    @contextlib.asynccontextmanager
-    async def open(self, count: int = 2, **changes: Any) -> AsyncIterator[list[Wakeups]]:
-        made = [self.make(**changes) for _ in range(count)]
-        for each in made:
-            await each.start()
-        try:
-            yield made
-        finally:
-            for each in made:
-                await each.close()
-
-    async def cut(self, cluster: Cluster | None) -> None:
-        """Break every connection that listens; what is sent meanwhile is lost."""
-        if cluster is not None:
-            for node in cluster.alive():
-                node.ask("CLIENT", "KILL", "TYPE", "pubsub")
-            return
-        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as conn:
-            await conn.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where query = 'listen uaol_wake' and datname = current_database()"
-            )
 
 
 @pytest.fixture(params=["postgresql", "redis"])
@@ -73,22 +27,6 @@ async def over_redis(dsn: str, cluster: Cluster) -> AsyncIterator[Lines]:
     for node in cluster.nodes:
         if node.process.poll() is not None:
             cluster.restart(node)
-
-
-async def until(condition: Any, seconds: float = 30, again: Any = lambda: None) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            again()
-            await asyncio.sleep(0.02)
-
-
-async def joined(here: Wakeups, there: Wakeups) -> None:
-    """Wait until each hears the other."""
-    for one, other in ((here, there), (there, here)):
-        heard = asyncio.Event()
-        leave = Bus(other).subscribe("are you there", heard.set)
-        await until(heard.is_set, again=lambda one=one: one.wake("are you there"))
-        leave()
 
 
 async def test_processes_hear_of_each_other(lines: Lines) -> None:

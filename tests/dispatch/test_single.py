@@ -8,16 +8,15 @@ from uuid import uuid4
 
 import pytest
 
-from app.kernel.bus import Bus
 from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.limitscripts import PROBE
 from app.kernel.metrics import Metrics
 from app.kernel.redisclient import RedisAwayError, RedisClient
-from app.kernel.rediswakeups import RedisWakeups
 from app.kernel.sharedlimits import SharedLimiter
 from bench.redis_cluster import Cluster
 from tests.dispatch.conftest import Crew
+from tests.dispatch.lines import Lines, joined, until
 from tests.orchestration.conftest import Bench
 
 pytestmark = pytest.mark.anyio
@@ -45,20 +44,6 @@ async def limiters(url: str, count: int) -> AsyncIterator[list[SharedLimiter]]:
             await each.close()
 
 
-@contextlib.asynccontextmanager
-async def wakeups(url: str) -> AsyncIterator[list[RedisWakeups]]:
-    """Two processes' that have nothing but Redis."""
-    prefix = f"t{uuid4().hex}"
-    made = [RedisWakeups(None, url, prefix=prefix, metrics=Metrics()) for _ in range(2)]
-    for each in made:
-        await each.start()
-    try:
-        yield made
-    finally:
-        for each in made:
-            await each.close()
-
-
 async def let_in(limiter: SharedLimiter, key: str, tries: int) -> int:
     """How many of so many tries get one of ten tokens."""
     found = 0
@@ -70,13 +55,6 @@ async def let_in(limiter: SharedLimiter, key: str, tries: int) -> int:
             if error.code is not Code.RATE_LIMITED:
                 raise
     return found
-
-
-async def until(condition: Any, again: Any = lambda: None) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            again()
-            await asyncio.sleep(0.02)
 
 
 async def shared(one: SharedLimiter, other: SharedLimiter) -> None:
@@ -102,17 +80,14 @@ async def test_limits_hold_over_processes_and_through_a_restart(server: Cluster)
 
 
 async def test_wake_ups_reach_others_again_after_it_was_away(server: Cluster) -> None:
-    async with wakeups(server.url) as (here, there):
-        heard = asyncio.Event()
-        Bus(there).subscribe("job:1", heard.set)
-        await until(heard.is_set, lambda: here.wake("job:1"))
+    async with Lines("redis", None, server.url).open() as (here, there):
+        await joined(here, there)
         node = server.nodes[0]
         node.kill()
         await until(lambda: here.reason and there.reason)
         server.restart(node)
         await until(lambda: not here.reason and not there.reason)
-        heard.clear()
-        await until(heard.is_set, lambda: here.wake("job:1"))
+        await joined(here, there)
 
 
 async def test_jobs_come_through_it_again_after_it_was_killed(
@@ -136,7 +111,7 @@ async def test_several_that_are_no_cluster_are_refused(server: Cluster) -> None:
     with pytest.raises(RedisAwayError, match="of no cluster"):
         await client.run(PROBE, "a")
     await client.close()
-    async with wakeups(url) as (here, there):
+    async with Lines("redis", None, url).open() as (here, there):
         await until(lambda: here.reason and there.reason)
         assert "of no cluster" in str(here.reason)
 
