@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import threading
@@ -30,6 +31,18 @@ def small_hub(home: Path, **options: Any) -> EmbeddedHub:
 
 def postmaster_pid(data_dir: Path) -> int:
     return int((data_dir / "postmaster.pid").read_text().split()[0])
+
+
+def told_pid(owner: "subprocess.Popen[str]") -> int:
+    """The postmaster's number, which a process that holds a hub prints first."""
+    assert owner.stdout is not None
+    return int(owner.stdout.readline())
+
+
+def kill(owner: "subprocess.Popen[str]") -> None:
+    """Kill a process that holds a hub, so that it cannot stop its server."""
+    os.killpg(owner.pid, signal.SIGKILL)
+    owner.communicate()
 
 
 def wait_until(is_true: Callable[[], object], seconds: float = 20) -> None:

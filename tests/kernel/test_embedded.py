@@ -21,6 +21,7 @@ from tests.kernel.hubs import (
     postmaster_pid,
     refused,
     small_hub,
+    told_pid,
 )
 
 
@@ -41,9 +42,8 @@ def test_the_last_to_leave_stops_the_server(used_home: Path) -> None:
 def test_processes_that_start_together_share_one_server(home: Path, hold: Holder) -> None:
     holders = [hold(home) for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        pids = list(pool.map(lambda each: each.stdout.readline(), holders))
-    assert len(set(pids)) == 1
-    assert int(pids[0]) == postmaster_pid(home / "pg18")
+        pids = set(pool.map(told_pid, holders))
+    assert pids == {postmaster_pid(home / "pg18")}
     for each in holders[:2]:
         each.communicate()
     assert is_alive(home)
@@ -53,8 +53,7 @@ def test_processes_that_start_together_share_one_server(home: Path, hold: Holder
 
 def test_a_process_that_ends_without_stop_leaves_no_server(used_home: Path, hold: Holder) -> None:
     holder = hold(used_home, "forget")
-    assert holder.stdout is not None
-    assert int(holder.stdout.readline()) == postmaster_pid(used_home / "pg18")
+    assert told_pid(holder) == postmaster_pid(used_home / "pg18")
     holder.communicate()
     assert not is_alive(used_home)
 

@@ -1,7 +1,5 @@
 """Who reaches an embedded hub: its sockets, folders and ports."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +12,17 @@ from app.kernel import embedded_files as files
 from app.kernel import embedded_process as process
 from app.kernel.embedded import EmbeddedHub, Hub
 from app.kernel.errors import AppError, Code
-from tests.kernel.hubs import AS_ROOT, Holder, mode, one, postmaster_pid, refused, small_hub
+from tests.kernel.hubs import (
+    AS_ROOT,
+    Holder,
+    kill,
+    mode,
+    one,
+    postmaster_pid,
+    refused,
+    small_hub,
+    told_pid,
+)
 
 
 def free_port() -> int:
@@ -66,11 +74,9 @@ def test_a_port_in_use(used_home: Path) -> None:
 def test_tcp_on_a_server_that_runs_without(used_home: Path, hold: Holder) -> None:
     port = free_port()
     owner = hold(used_home)
-    assert owner.stdout is not None
-    owner.stdout.readline()
+    told_pid(owner)
     assert refused(small_hub(used_home, tcp_port=port)).code is Code.HUB_LOCKED
-    os.killpg(owner.pid, signal.SIGKILL)
-    owner.communicate()
+    kill(owner)
     with small_hub(used_home, tcp_port=port) as hub:
         assert hub.port == port
         with small_hub(used_home) as other:

@@ -14,20 +14,20 @@ from tests.kernel.hubs import (
     Holder,
     delete,
     is_alive,
+    kill,
     one,
     postmaster_pid,
     refused,
     small_hub,
+    told_pid,
     wait_until,
 )
 
 
 def test_the_server_outlives_a_killed_owner(used_home: Path, hold: Holder) -> None:
     owner = hold(used_home)
-    assert owner.stdout is not None
-    pid = int(owner.stdout.readline())
-    os.killpg(owner.pid, signal.SIGKILL)
-    owner.communicate()
+    pid = told_pid(owner)
+    kill(owner)
     assert is_alive(used_home)
     with small_hub(used_home) as hub:
         assert postmaster_pid(hub.data_dir) == pid
@@ -93,8 +93,7 @@ def test_a_pid_file_that_a_crash_left_empty(used_home: Path) -> None:
 def test_an_initdb_that_was_killed_is_begun_again(home: Path, hold: Holder) -> None:
     owner = hold(home)
     wait_until(lambda: [*home.glob(".init18-*/base")])
-    os.killpg(owner.pid, signal.SIGKILL)
-    owner.communicate()
+    kill(owner)
     assert not (home / "pg18").exists()
     with small_hub(home) as hub:
         assert one(hub.dsn("postgres"), "select 1") == 1
@@ -103,10 +102,8 @@ def test_an_initdb_that_was_killed_is_begun_again(home: Path, hold: Holder) -> N
 
 def test_data_deleted_under_a_running_server(used_home: Path, hold: Holder) -> None:
     owner = hold(used_home)
-    assert owner.stdout is not None
-    old = int(owner.stdout.readline())
-    os.killpg(owner.pid, signal.SIGKILL)
-    owner.communicate()
+    old = told_pid(owner)
+    kill(owner)
     delete(used_home / "pg18")
     with small_hub(used_home) as hub:
         assert postmaster_pid(hub.data_dir) != old
@@ -124,13 +121,11 @@ def test_a_home_deleted_under_a_running_server(used_home: Path) -> None:
 
 def test_a_server_that_lost_its_socket_is_restarted(used_home: Path, hold: Holder) -> None:
     owner = hold(used_home)
-    assert owner.stdout is not None
-    old = int(owner.stdout.readline())
+    old = told_pid(owner)
     delete(used_home / "run18")
     error = refused(small_hub(used_home))
     assert error.code is Code.HUB_LOCKED
-    os.killpg(owner.pid, signal.SIGKILL)
-    owner.communicate()
+    kill(owner)
     with small_hub(used_home) as hub:
         assert postmaster_pid(hub.data_dir) != old
         assert one(hub.dsn("postgres"), "select 1") == 1

@@ -34,18 +34,15 @@ HOSTILE = [
 ]
 
 
+async def call(wire: HttpWire, url: str) -> None:
+    target = Target("far", url)
+    await wire.call(target, "tools/call", b"{}", name=None, headers={}, timeout_s=20.0, owner=None)
+
+
 @pytest.mark.parametrize("url", HOSTILE)
 async def test_hostile_addresses_are_refused(wire: HttpWire, url: str) -> None:
     with pytest.raises(AppError) as caught:
-        await wire.call(
-            Target("far", url),
-            "tools/call",
-            b"{}",
-            name=None,
-            headers={},
-            timeout_s=20.0,
-            owner=None,
-        )
+        await call(wire, url)
     assert caught.value.code is Code.TOOL_SERVER_DOWN
     assert "not public" in caught.value.message or "not a URL" in caught.value.message
 
@@ -100,15 +97,7 @@ async def test_a_name_in_other_letters_is_no_other_name() -> None:
 
     wire = HttpWire(look_up)
     with pytest.raises(UnreachableError):
-        await wire.call(
-            Target("far", "https://fa\u00df.example/mcp"),
-            "tools/call",
-            b"{}",
-            name=None,
-            headers={},
-            timeout_s=20.0,
-            owner=None,
-        )
+        await call(wire, "https://fa\u00df.example/mcp")
     assert asked == ["xn--fa-hia.example"]
     await wire.close()
 
@@ -124,10 +113,7 @@ async def test_a_name_that_is_bound_to_loopback_later_reaches_nothing() -> None:
     assert await rebinding("evil.example", 443) == ["93.184.216.34"]
     wire = HttpWire(rebinding)
     async with playing(modern(result({}))) as server:
-        target = Target("far", f"https://evil.example:{server.port}/mcp")
         with pytest.raises(UnreachableError, match="not public"):
-            await wire.call(
-                target, "tools/call", b"{}", name=None, headers={}, timeout_s=20.0, owner=None
-            )
+            await call(wire, f"https://evil.example:{server.port}/mcp")
         assert (asked, server.connections) == (["evil.example", "evil.example"], 0)
     await wire.close()
