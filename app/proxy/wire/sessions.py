@@ -35,6 +35,7 @@ class _Kept:
     opening: asyncio.Task[Session]
     used: float
     calls: int = 0
+    is_left: bool = False
 
 
 class Sessions:
@@ -81,12 +82,15 @@ class Sessions:
             finally:
                 kept.calls -= 1
                 kept.used = self._clock()
+                if kept.is_left and not kept.calls:
+                    self._later(_leave(kept))
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
         """Take leave of every server."""
-        for key, kept in list(self._kept.items()):
-            self._drop(key, kept)
+        for kept in self._kept.values():
+            self._later(_leave(kept))
+        self._kept.clear()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _get(self, key: _Key, target: Target, headers: Mapping[str, str]) -> _Kept:
@@ -129,9 +133,12 @@ class Sessions:
                 return
 
     def _drop(self, key: _Key, kept: _Kept) -> None:
+        """Give it to nobody any more; it is closed once those who have it are done."""
         if self._kept.get(key) is kept:
             del self._kept[key]
-            self._later(_leave(kept))
+            kept.is_left = True
+            if not kept.calls:
+                self._later(_leave(kept))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_briefly(work), name="mcp-session-close")

@@ -202,3 +202,46 @@ async def test_a_session_is_of_one_server_as_it_is_now(call: Call) -> None:
         assert legacy.made == 3
     sent = [one.header("x-key") for one in server.calls if b"tools/call" in one.body]
     assert sent == [*keys, "2"]
+
+
+async def test_who_shakes_hands_while_the_server_changes_is_answered(call: Call) -> None:
+    is_asked, may_greet = asyncio.Event(), asyncio.Event()
+
+    class Slow(Legacy):
+        async def __call__(self, request: Seen, writer: asyncio.StreamWriter) -> None:
+            if b'"initialize"' in request.body and request.header("x-key") == "1":
+                is_asked.set()
+                await may_greet.wait()
+            await super().__call__(request, writer)
+
+    async with playing(Slow()) as server:
+        old, new = (server.target(headers={"X-Key": key}) for key in ("1", "2"))
+        greeting = asyncio.create_task(call(old, owner="alice"))
+        await is_asked.wait()
+        assert (await call(new, owner="alice")).body is not None
+        may_greet.set()
+        assert (await greeting).body is not None
+
+
+async def test_a_session_of_before_ends_after_its_last_call(wire: HttpWire, call: Call) -> None:
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+    ended: list[bool] = []
+
+    class Slow(Legacy):
+        async def __call__(self, request: Seen, writer: asyncio.StreamWriter) -> None:
+            if b'"slow"' in request.body:
+                is_asked.set()
+                await may_answer.wait()
+            if request.method == "DELETE":
+                ended.append(may_answer.is_set())
+            await super().__call__(request, writer)
+
+    async with playing(legacy := Slow()) as server:
+        old, new = (server.target(headers={"X-Key": key}) for key in ("1", "2"))
+        waiting = asyncio.create_task(call(old, b'{"name":"slow"}', owner="alice"))
+        await is_asked.wait()
+        assert (await call(new, owner="alice")).body is not None
+        may_answer.set()
+        assert (await waiting).body is not None
+        await wire.close()
+    assert (ended, legacy.sessions) == ([True, True], [])
