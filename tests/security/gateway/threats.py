@@ -188,6 +188,7 @@ OTHERS = [
         "surfaces/mcp_passthrough/test_both_eras.py::test_a_question_back_is_asked_and_the_call_charged_once",
         "surfaces/mcp_passthrough/test_late.py::test_a_late_answer_is_paid_for_once_in_whatever_process",
         "surfaces/mcp_passthrough/test_late.py::test_an_id_is_good_in_its_own_session_only",
+        "surfaces/mcp_passthrough/test_late.py::test_an_id_used_again_fetches_no_other_answer",
         "surfaces/mcp_passthrough/test_untasked.py::test_in_a_session",
         "surfaces/fastpath/test_declared.py::test_a_refusal_costs_where_the_tool_says_so",
         "surfaces/test_mcp.py::test_one_key_is_one_job_even_with_inline_files",

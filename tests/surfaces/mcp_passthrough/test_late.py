@@ -1,5 +1,6 @@
 """Answers fetched on a stream that goes on after its own broke off: paid for once, anywhere."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -132,6 +133,34 @@ async def test_an_id_is_good_in_its_own_session_only(opened: Open) -> None:
                 answer = await client.get("all", headers=named | {"last-event-id": given})
                 assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
         assert await door.spent() == (0, 0)
+
+
+async def test_an_id_used_again_fetches_no_other_answer(opened: Open) -> None:
+    """Servers tell streams apart by the ids of their requests, and clients may use one again."""
+    server = Everything(eras="legacy", keeps_events=True)
+    async with server.serving(), opened(config(server)) as door:
+        async with http(door) as client, session(client) as named:
+            last = await left(door, client, named)
+            other = await client.post("all", **_with(legacy("tools/call", ECHO), named))
+            assert "echo" in other.text
+            server.released.set()
+            answer = await late(client, named, last)
+            assert (answer["id"], answer["result"]["content"][0]["text"]) == (1, "wait {}")
+        await door.settled(2 * PRICE)
+    assert len({call["id"] for call in server.calls}) == 2
+
+
+async def test_who_cancels_by_their_own_id_is_heard(opened: Open) -> None:
+    server = Everything(eras="legacy", keeps_events=True)
+    async with server.serving(), opened(config(server)) as door:
+        async with http(door) as client, session(client) as named:
+            await left(door, client, named)
+            said = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
+            told = await client.post("all", json=said | {"params": {"requestId": 1}}, headers=named)
+            assert told.status_code == 202
+            async with asyncio.timeout(20):
+                await server.cancelled.wait()
+        await door.settled(0)
 
 
 ECHO = {"name": "echo", "arguments": {"n": 1}}

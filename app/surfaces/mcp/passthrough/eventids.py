@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from app.proxy import cut, make_response
 from app.surfaces.mcp.passthrough.states import States
 
 _EVENT = "event"
@@ -17,12 +18,28 @@ _EVENT = "event"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The request that a stream answers; `call_id` and `tool` are those of a `tools/call`."""
+    """The request that a stream answers; `call_id` and `tool` are those of a `tools/call`.
+
+    `request_id` is its client's, `sent_id` the one by which the server knows it.
+    """
 
     method: str
     request_id: bytes
+    sent_id: bytes
     call_id: UUID | None = None
     tool: str = ""
+
+    def named(self, message: bytes) -> bytes:
+        """The answer to it under its client's id; any other message as it is."""
+        if self.sent_id == self.request_id:
+            return message
+        try:
+            parts = cut(message)
+        except ValueError:
+            return message
+        if not parts.is_answer or parts.id != self.sent_id:
+            return message
+        return make_response(parts._replace(id=self.request_id))
 
 
 class EventIds:
@@ -39,7 +56,8 @@ class EventIds:
             return event_id
         told = [event_id.decode("latin-1")]
         if asked is not None:
-            told += [asked.method, asked.request_id.decode(), str(asked.call_id or ""), asked.tool]
+            ids = asked.request_id.decode(), asked.sent_id.decode(), str(asked.call_id or "")
+            told += [asked.method, *ids, asked.tool]
         state = orjson.dumps(told).decode()
         return self._states.seal(state, self._owner, *self._place).encode()
 
@@ -51,7 +69,6 @@ class EventIds:
         event_id, *rest = orjson.loads(state)
         if not rest:
             return event_id, None
-        method, request_id, call_id, tool = rest
-        return event_id, Asked(
-            method, request_id.encode(), UUID(call_id) if call_id else None, tool
-        )
+        method, request_id, sent_id, call_id, tool = rest
+        whose = UUID(call_id) if call_id else None
+        return event_id, Asked(method, request_id.encode(), sent_id.encode(), whose, tool)

@@ -33,7 +33,7 @@ class LateAnswers:
             return message
         if not parts.is_answer:
             return message
-        if asked is None or parts.id not in (asked.request_id, b"null", b""):
+        if asked is None or parts.id not in (asked.sent_id, b"null", b""):
             return refusal(parts.id or b"null", _astray())
         if asked.call_id is not None:
             return await self._paid(principal, server, asked.call_id, asked.tool, message)

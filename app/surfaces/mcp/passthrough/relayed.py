@@ -1,7 +1,8 @@
 """Carries one request to the server and what comes back to the client, in the era both speak.
 
-Nothing is translated: ids, events, progress, questions of the server and its errors are its own.
-Only calls are charged on the way, lists of tools cut to what is approved, and states sealed.
+Nothing is translated: events, progress, questions of the server and its errors are its own. Only
+calls are charged on the way, lists of tools cut to what is approved, states sealed, and requests
+of sessions sent under ids of our own.
 """
 
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ from app.surfaces.mcp.passthrough.inbound import Inbound, check_params, onward_h
 from app.surfaces.mcp.passthrough.late import LateAnswers
 from app.surfaces.mcp.passthrough.links import Link, Links
 from app.surfaces.mcp.passthrough.listing import approved
+from app.surfaces.mcp.passthrough.requestids import RequestIds, Session
 from app.surfaces.mcp.passthrough.states import States
 from app.surfaces.operations import Operations
 
@@ -48,6 +50,12 @@ class Caller:
     owner: str
     link: Link | None = None
 
+    @property
+    def session(self) -> Session:
+        """Their session with that server; one for all requests without any."""
+        upstream_id = "" if self.link is None else self.link.upstream_id
+        return self.owner, self.upstream.name, upstream_id
+
 
 class Relayed:
     """The way through for what needs no translation."""
@@ -55,6 +63,7 @@ class Relayed:
     def __init__(self, operations: Operations, states: States, links: Links) -> None:
         self._ops, self._states, self._links = operations, states, links
         self._late = LateAnswers(operations)
+        self._requests = RequestIds()
 
     async def post(self, caller: Caller, found: Inbound, headers: Headers, send: Send) -> None:
         """Send a message on and write what comes back. Raises AppError before anything was."""
@@ -66,16 +75,14 @@ class Relayed:
             # In a session, 404 would say that the session is gone.
             await send_body(send, error.status if found.is_modern else 200, error.body)
             return
-        state = self._state(caller, found)
-        body = found.encode(
-            join_params(split_params(found.parts.params) | state) if state else None
-        )
+        state, sent = self._state(caller, found), self._requests.renamed(found, caller.session)
+        body = sent.encode(join_params(split_params(found.parts.params) | state) if state else None)
 
         async def edit(message: bytes) -> bytes:
-            return self._edited(caller, found, message)
+            return self._edited(caller, sent, message)
 
         onward = onward_headers(headers, found)
-        asked = Asked(found.method, found.parts.id) if found.is_request else None
+        asked = _asked(found, sent) if found.is_request else None
         await self._exchange(
             caller, "POST", onward, body, edit, send, is_repeatable=True, asked=asked
         )
@@ -116,8 +123,10 @@ class Relayed:
     async def open(self, caller: Caller, found: Inbound, headers: Headers, send: Send) -> bool:
         """Pass a handshake on; False, with nothing written, if the server knows none."""
         onward = onward_headers(headers, found)
+        sent = self._requests.renamed(found, caller.session)
+        asked = _asked(found, sent)
         async with caller.upstream.open(
-            caller.principal, "POST", onward, found.encode(), is_repeatable=True
+            caller.principal, "POST", onward, sent.encode(), is_repeatable=True
         ) as reply:
             # A handshake that is refused, by a server of the newer era: it knows none.
             era = await caller.upstream.era(caller.principal) if reply.status in _REFUSALS else ""
@@ -125,10 +134,9 @@ class Relayed:
                 return False
 
             async def edit(message: bytes) -> bytes:
-                return untasked.greeting(message)
+                return asked.named(untasked.greeting(message))
 
             ids = self._ids(caller, reply.session_id)
-            asked = Asked(found.method, found.parts.id)
             mark = partial(ids.seal, asked=asked)
             await write(reply, send, edit, self._session(caller, reply), mark=mark)
             return True
@@ -150,11 +158,10 @@ class Relayed:
             self._ops.calls, caller.principal, caller.upstream, name, arguments or {}
         )
         try:
-            sent = split_params(found.parts.params) | state
-            values = untasked.plain_call(sent, found.params)
+            given = split_params(found.parts.params) | state
+            values = untasked.plain_call(given, found.params)
             values["arguments"] = orjson.dumps(await call.admitted())
-            body = found.encode(join_params(values))
-            await self._carry(caller, call, found, onward, body, send)
+            await self._carry(caller, call, found, onward, join_params(values), send)
         except AppError as error:
             call.give_up(error)
             await send_body(send, 200, refusal(found.parts.id, error))
@@ -168,15 +175,15 @@ class Relayed:
         call: ChargedCall,
         found: Inbound,
         onward: Mapping[str, str],
-        body: bytes,
+        params: bytes,
         send: Send,
     ) -> None:
         """Send an admitted call and settle it with its answer."""
-        has_answer = False
+        has_answer, sent = False, self._requests.renamed(found, caller.session)
 
         async def edit(message: bytes) -> bytes:
             nonlocal has_answer
-            if not _answers(message, found.parts.id):
+            if not _answers(message, sent.parts.id):
                 return message
             has_answer = True
             instead = await call.settle(message)
@@ -186,9 +193,16 @@ class Relayed:
             call.give_up(error)
             return None if has_answer else refusal(found.parts.id, error)
 
-        asked = Asked(found.method, found.parts.id, call.call_id, call.tool)
         await self._exchange(
-            caller, "POST", onward, body, edit, send, on_fault=on_fault, tool=call.tool, asked=asked
+            caller,
+            "POST",
+            onward,
+            sent.encode(params),
+            edit,
+            send,
+            on_fault=on_fault,
+            tool=call.tool,
+            asked=_asked(found, sent, call),
         )
 
     async def _exchange(
@@ -205,6 +219,10 @@ class Relayed:
         tool: str | None = None,
         asked: Asked | None = None,
     ) -> None:
+        async def named(message: bytes) -> bytes:
+            edited = await edit(message)
+            return edited if asked is None else asked.named(edited)
+
         upstream_id = None if caller.link is None else caller.link.upstream_id
         async with caller.upstream.open(
             caller.principal,
@@ -215,7 +233,7 @@ class Relayed:
             tool=tool,
         ) as reply:
             mark = partial(self._ids(caller).seal, asked=asked)
-            await write(reply, send, edit, [], on_fault, mark)
+            await write(reply, send, named, [], on_fault, mark)
 
     def _ids(self, caller: Caller, session: str | None = None) -> EventIds:
         """The ids of events in the caller's session, or in one that begins."""
@@ -270,6 +288,12 @@ class Relayed:
         sealed = self._states.seal(state, str(caller.principal.owner), *self._place(caller, found))
         values["requestState"] = orjson.dumps(sealed)
         return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (parts.id, join_params(values))
+
+
+def _asked(found: Inbound, sent: Inbound, call: ChargedCall | None = None) -> Asked:
+    if call is None:
+        return Asked(found.method, found.parts.id, sent.parts.id)
+    return Asked(found.method, found.parts.id, sent.parts.id, call.call_id, call.tool)
 
 
 def _unknown_event() -> AppError:
