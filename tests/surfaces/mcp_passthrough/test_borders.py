@@ -113,6 +113,25 @@ async def test_sessions_are_their_owners(opened: Open) -> None:
         assert await door.spent() == (PRICE, 0)
 
 
+async def test_one_user_does_not_take_all_room_for_streams(opened: Open) -> None:
+    """However many sessions: a server is listened to over so many connections and no more."""
+    server = Everything(eras="legacy")
+    async with (
+        server.serving(),
+        opened(config(server), mcp_streams_per_user=1) as door,
+        http(door) as client,
+    ):
+        opening = await client.post("all", **legacy("initialize", HELLO))
+        session = opening.headers["mcp-session-id"]
+        named = {"accept": "text/event-stream", "mcp-session-id": session}
+        async with client.stream("GET", "all", headers=named) as stream:
+            assert stream.status_code == 200
+            refused = await client.get("all", headers=named)
+            assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+            called = await client.post("all", **legacy("tools/call", CALL, session))
+            assert "echo" in called.text
+
+
 async def test_a_session_ends_at_both_sides(opened: Open) -> None:
     server = Everything(eras="legacy")
     async with server.serving(), opened(config(server)) as door, http(door) as client:

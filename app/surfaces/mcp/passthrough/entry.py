@@ -5,7 +5,7 @@ other era, are spoken to in their way and translated.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
@@ -20,6 +20,7 @@ from app.kernel.principal import Principal
 from app.kernel.principal import Scope as Right
 from app.proxy import Upstream
 from app.surfaces.mcp.calls import PRINCIPAL_KEY
+from app.surfaces.mcp.doors.entry import entrant_of
 from app.surfaces.mcp.passthrough.exchange import read_body, send_body, while_listening
 from app.surfaces.mcp.passthrough.inbound import (
     Inbound,
@@ -37,6 +38,7 @@ from app.surfaces.problems import problem
 PATH = "/mcp/servers/{slug}"
 _SESSION = "mcp-session-id"
 _METHODS = ("GET", "POST", "DELETE")
+_LISTEN = "subscriptions/listen"
 _PER_MINUTE = 10
 
 
@@ -119,7 +121,8 @@ class Passthrough:
             await send_body(send, 202, b"")
             return
         await self._admit(caller.principal)
-        await while_listening(receive, self._relayed.post(caller, found, headers, send))
+        with self._held(scope) if found.method == _LISTEN else nullcontext():
+            await while_listening(receive, self._relayed.post(caller, found, headers, send))
 
     async def _legacy(
         self, caller: Caller, headers: Headers, scope: Scope, receive: Receive, send: Send
@@ -129,7 +132,8 @@ class Passthrough:
             await self._translate(upstream, scope, receive, send)
             return
         if method == "GET":
-            await while_listening(receive, self._relayed.stream(caller, headers, send))
+            with self._held(scope):
+                await while_listening(receive, self._relayed.stream(caller, headers, send))
             return
         if method == "DELETE":
             await self._relayed.end(caller, headers, send)
@@ -157,6 +161,14 @@ class Passthrough:
         if found.parts.method is None:
             raise RefusedMessageError(INVALID_REQUEST, "A client sends requests only")
         return found
+
+    def _held(self, scope: Scope) -> AbstractContextManager[None]:
+        """Count a stream that stays: there is room for so many, and one user must not take it all.
+
+        Raises `rate_limited`.
+        """
+        # The gate ends it with its credential.
+        return self._ops.streams.hold(entrant_of(scope), lambda _why: None)
 
     async def _admit(self, principal: Principal) -> None:
         """Every message counts, not calls alone, by a wider measure."""
