@@ -48,11 +48,6 @@ class CorkedTransport:
         """See asyncio.WriteTransport."""
         return self._size + self._transport.get_write_buffer_size()
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """See asyncio.BaseTransport; what another protocol writes is not held back any more."""
-        self.flush()
-        self._transport.set_protocol(protocol)
-
 
 def corked(transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> asyncio.Transport:
     """`transport`, gathering."""

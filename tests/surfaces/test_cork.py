@@ -84,13 +84,3 @@ async def test_aborting_sends_nothing_more() -> None:
         cork.abort()
         await asyncio.sleep(0)
         assert await asyncio.get_running_loop().sock_recv(there, 4) == b""
-
-
-async def test_another_protocol_gets_a_transport_that_holds_nothing() -> None:
-    async with joined() as (cork, there):
-        cork.write(b"upgrade")
-        other = asyncio.Protocol()
-        cork.set_protocol(other)
-        assert cork.left == [7]
-        assert cork.get_protocol() is other
-        assert await received(there, 7) == b"upgrade"
