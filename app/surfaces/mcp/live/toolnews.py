@@ -18,13 +18,13 @@ class Difference:
 
     def is_seen_by(self, principal: Principal, server: str | None = None) -> bool:
         """Whether the principal's list, or that of one server, has another tool than before."""
-        if not principal.scopes & {Scope.TOOLS, Scope.ADMIN}:
+        names = [name for name in self.names if server is None or name.startswith(f"{server}.")]
+        if not names or not principal.scopes & {Scope.TOOLS, Scope.ADMIN}:
             return False
         before, after = (
             {tool.full_name: tool for tool in snapshot.tools(principal)}
             for snapshot in (self.before, self.after)
         )
-        names = [name for name in self.names if server is None or name.startswith(f"{server}.")]
         return any(before.get(name) != after.get(name) for name in names)
 
 
