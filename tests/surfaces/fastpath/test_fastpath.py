@@ -6,6 +6,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from app.kernel.principal import SERVICE, Scope
+from app.surfaces.mcp.fastpath import FastPath
 from tests.books import assert_balanced
 from tests.surfaces.fastpath.conftest import PRICE, Far, message
 from tests.surfaces.fastpath.upstream import text
@@ -152,3 +153,17 @@ async def test_a_server_that_fails_is_left_alone_at_no_cost(far: Far, *, is_slow
     async with asyncio.timeout(20):
         while await far.wallet() != (0, 0):
             await asyncio.sleep(0.01)
+
+
+async def test_a_fault_of_the_fast_way_itself_is_told_as_any_other(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ValueError("broken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FastPath, "handle", broken)
+        answer = await far.post(message())
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert answer.json()["details"]["event_id"]
+    assert (await far.post(message())).status_code == 200
