@@ -14,6 +14,11 @@ import orjson
 from app.kernel.uow import UnitOfWork
 from app.orchestration.types import End, Ended, JobRequest, JobView, Lease
 
+# Rows of the queue are found by a list with `any(array[id])`, not with `= id`. A queue that was
+# vacuumed while it was empty is one row to the planner until it is analyzed again: joined by an
+# equality, it would be read whole, and the list once for each row. This way ids can only be
+# looked up.
+
 # The jobs' rows are read in the same statement; only what a run needs, none of its results.
 _CLAIM = """
 with ready as materialized (
@@ -112,9 +117,8 @@ asked as materialized (select * from first union select * from last),
 {_PLACED},
 staged as (
   update app.job_queue q set place = p.place, parked_as = null
-  -- The bound tells the planner that these are few beside the queue: it looks each of them up.
-  from (select job_id, place from placed where job_id is not null limit 1000) as p
-  where q.job_id = p.job_id returning q.job_id)
+  from (select job_id, place from placed where job_id is not null) as p
+  where q.job_id = any(array[p.job_id]) returning q.job_id)
 select (select count(*) from staged),
   (select extract(epoch from run_at - now())::float8 from app.job_queue
     where place is null and run_at > now() and run_at < 'infinity' order by run_at limit 1)
@@ -126,7 +130,7 @@ with ended as materialized (
     as e(job_id uuid, attempt int, status text, output jsonb, error jsonb)),
 held as (
   delete from app.job_queue q using ended e
-  where q.job_id = e.job_id and q.attempt = e.attempt
+  where q.job_id = any(array[e.job_id]) and q.attempt = e.attempt
   returning q.is_limited, q.webhook_id, q.priority, e.*)
 update app.processing_jobs j
 set status = h.status, end_time = now(), attempt = h.attempt, final_output = h.output,
@@ -144,10 +148,10 @@ with held as materialized (
   select * from unnest(cast(:ids as uuid[]), cast(:tokens as int[])) as h(job_id, token)),
 alive as materialized (
   select q.job_id, q.is_cancel_requested from held h join app.job_queue q
-    on q.job_id = h.job_id and q.attempt = h.token and q.lease_until is not null),
+    on q.job_id = any(array[h.job_id]) and q.attempt = h.token and q.lease_until is not null),
 free as materialized (
   select q.job_id from held h join app.job_queue q
-    on q.job_id = h.job_id and q.attempt = h.token and q.lease_until is not null
+    on q.job_id = any(array[h.job_id]) and q.attempt = h.token and q.lease_until is not null
   for no key update of q skip locked),
 renewed as (
   update app.job_queue q set lease_until = now() + make_interval(secs => :lease)
@@ -261,7 +265,7 @@ async def cancelled(uow: UnitOfWork, jobs: Collection[UUID]) -> set[UUID]:
         """
         select q.job_id from unnest(cast(:ids as uuid[])) as held(job_id), lateral (
           select job_id from app.job_queue q
-          where q.job_id = held.job_id and is_cancel_requested) as q
+          where q.job_id = any(array[held.job_id]) and is_cancel_requested) as q
         """,
         {"ids": list(jobs)},
     )

@@ -104,7 +104,8 @@ with kept as (
 started as (
   update app.job_queue q set run_at = coalesce(to_timestamp(a.at), now()), parked_as = null
   from json_to_recordset(cast(:starts as json)) as a(job_id uuid, at float8)
-  where q.job_id = a.job_id)
+  -- As in app.orchestration.store.
+  where q.job_id = any(array[a.job_id]))
 update app.job_limit l
 set in_use = g.in_use, turn = g.turn, tat = to_timestamp(g.tat), wake_at = to_timestamp(g.wake)
 from json_to_recordset(cast(:gates as json))

@@ -3,8 +3,10 @@
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
+from app.kernel.embedded import Hub
 from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE
 from app.orchestration import store as jobs_store
@@ -46,16 +48,31 @@ def _filled(sql: str, values: tuple[str, ...]) -> str:
     return sql.replace("::", r"\:\:")
 
 
-async def test_the_waiting_are_not_among_the_ready(hogged: Desk) -> None:
+@pytest.mark.parametrize("known_rows", [0, HOGS])
+async def test_the_waiting_are_not_among_the_ready(
+    hogged: Desk, hub: Hub, clone: str, known_rows: int
+) -> None:
+    """Though the queue was vacuumed while it was empty, and so is no row to the planner."""
+    with psycopg.connect(hub.dsn(hub.superuser, clone), autocommit=True) as admin:
+        admin.execute(
+            "update pg_class set reltuples = %s, relpages = 100"
+            " where oid = 'app.job_queue'::regclass",
+            (known_rows,),
+        )
     (row,) = await hogged.rows(
         "select count(*) as waiting from app.job_queue where place is null and run_at = 'infinity'"
     )
     assert row.waiting >= HOGS - 1
+    jobs = [one.job_id for one in await hogged.rows("select job_id from app.job_queue limit 4")]
+    ends = "select json_agg(json_build_object('job_id', id, 'attempt', 0, 'status', 'Dead')) from"
     for sql, values in (
         (jobs_store._CLAIM, ("'task'", "0", "500", "60", "'test'")),
         (jobs_store._STAGE, ("500", "0")),
+        (jobs_store._COMPLETE, (f"({ends} unnest(cast(:ids as uuid[])) as id)",)),
+        (jobs_store._RENEW, ()),
     ):
-        plan = await _plan(hogged, _filled(sql, values))
+        given = {"ids": jobs, "tokens": [0] * len(jobs), "lease": 60}
+        plan = await _plan(hogged, _filled(sql, values), **given)
         assert _rows_read(plan, "job_queue") <= 32
 
 

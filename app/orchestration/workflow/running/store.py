@@ -30,14 +30,14 @@ from app.orchestration.workflow.steps import StepResult
 
 # `for key share` lets heartbeats and cancels go on and holds up claims and ends. Every join is a
 # look-up by key: the platform's transactions have no hash joins, two lists would cost their
-# product.
+# product. Why by an array of one: app.orchestration.store.
 _SAVE_STEPS = """
 with mine as materialized (
   select s.*, q.user_id
   from json_to_recordset($1::json) as s(job_id uuid, token int, path text, attempt int,
     status text, output jsonb, error jsonb, started_at timestamptz, ended_at timestamptz,
     started_seq int, seq int)
-  join app.job_queue q on q.job_id = s.job_id and q.attempt = s.token
+  join app.job_queue q on q.job_id = any(array[s.job_id]) and q.attempt = s.token
   for key share of q),
 saved as (
   insert into app.job_steps (job_id, path, user_id, attempt, status, output, error, started_at,
@@ -54,7 +54,7 @@ with mine as materialized (
   select l.*, q.user_id
   from json_to_recordset($1::json)
     as l(job_id uuid, token int, seq int, kind text, data jsonb, once text)
-  join app.job_queue q on q.job_id = l.job_id and q.attempt = l.token
+  join app.job_queue q on q.job_id = any(array[l.job_id]) and q.attempt = l.token
   for key share of q),
 saved as (
   insert into app.job_events (job_id, seq, user_id, kind, data, once)
@@ -68,7 +68,7 @@ with mine as materialized (
   select w.*, q.user_id
   from json_to_recordset($1::json) as w(job_id uuid, token int, path text, seq int,
     until timestamptz, delay double precision, title text, form jsonb)
-  join app.job_queue q on q.job_id = w.job_id and q.attempt = w.token
+  join app.job_queue q on q.job_id = any(array[w.job_id]) and q.attempt = w.token
   for key share of q),
 saved as (
   insert into app.job_waits (job_id, path, user_id, seq, due_at, title, form)
@@ -102,7 +102,7 @@ set lease_until = null, worker = null, failures = q.failures + p.failed,
   run_at = case when is_woken or q.is_cancel_requested then now()
     else coalesce(now() + make_interval(secs => p.delay), 'infinity') end
 from parked p
-where q.job_id = p.job_id and q.attempt = p.token and q.lease_until is not null
+where q.job_id = any(array[p.job_id]) and q.attempt = p.token and q.lease_until is not null
 returning q.job_id
 """
 
