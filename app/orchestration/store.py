@@ -14,10 +14,13 @@ import orjson
 from app.kernel.uow import UnitOfWork
 from app.orchestration.types import End, Ended, JobRequest, JobView, Lease
 
-# Rows of the queue are found by a list with `any(array[id])`, not with `= id`. A queue that was
-# vacuumed while it was empty is one row to the planner until it is analyzed again: joined by an
-# equality, it would be read whole, and the list once for each row. This way ids can only be
-# looked up.
+# What the planner knows of the queue is never right: one that was vacuumed while it was empty is a
+# row or a few until it is analyzed again, however many come, and any way to them looks as good as
+# another. So the statements leave it one:
+# - ids of a list are found by `any(array[id])`: joined by `= id`, all would be read, and the list
+#   once for each row;
+# - expressions in place of columns keep an index out that would be read and filtered;
+# - pairs are compared where only the index on both has their order.
 
 # The jobs' rows are read in the same statement; only what a run needs, none of its results.
 _CLAIM = """
@@ -39,13 +42,16 @@ select j.job_id, t.attempt, t.failures, t.is_cancel_requested, j.user_id, j.proj
 from taken t join app.processing_jobs j using (job_id)
 """
 
+# A claim walks the queue in its order, and never sorts it.
+IN_ORDER = "select set_config('enable_sort', 'off', true)"
+
 # One look-up a job: asked for as a list, they would be looked for along the whole queue.
 _CLAIM_NAMED = _CLAIM.replace(
     _CLAIM[_CLAIM.index("  select job_id from app.job_queue q") : _CLAIM.index("taken as")],
     """
   select q.job_id from unnest($6::text::uuid[]) as named(job_id), lateral (
     select job_id from app.job_queue q
-    where q.job_id = named.job_id and kind = $1 and place >= $2
+    where q.job_id = named.job_id and kind || '' = $1 and coalesce(place, -1) >= $2
       and (lease_until is null or lease_until < now())
     for update skip locked) as q
   where not exists (select from app.queue_pause p where p.kind = $1) limit $3),
@@ -67,10 +73,11 @@ groups as materialized (
   select a.user_id, a.kind, a.priority, greatest(
     (select h.place from heads h where h.kind = a.kind),
     (select max(t.place) + 1 from generate_series(a.priority, 2) as l(level),
-      lateral (select q.place from app.job_queue q
-        where q.user_id = a.user_id and q.kind = a.kind and q.priority = l.level
-          and q.place is not null
-        order by q.place desc limit 1) as t)) as base
+      lateral (select q.priority, q.place from app.job_queue q
+        where q.user_id = a.user_id and q.kind = a.kind
+          and (q.priority, q.place) <= (l.level, 9223372036854775807)
+        order by q.priority desc, q.place desc limit 1) as t
+      where t.priority = l.level)) as base
   from (select distinct user_id, kind, priority from asked) as a),
 placed as (
   select job_id, user_id, kind, priority, run_at, is_limited, webhook_id,
@@ -213,6 +220,7 @@ async def claim(
     """
     values: tuple[object, ...] = (kind, floor, limit, lease_s, worker)
     if ids is None:
+        await uow.fetch(IN_ORDER)
         rows = await uow.fetch(_CLAIM, *values)
     else:
         named = f"{{{','.join(map(str, ids))}}}"
