@@ -7,12 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from app.sandbox.executors.docker import DockerBackend, docker_backend
+from app.sandbox.executors.docker.engine import Engine
 from app.sandbox.executors.docker.link import DockerLink
 from app.sandbox.executors.docker.orphans import HOST_LABEL, PROCESS_LABEL
 from app.sandbox.executors.processes import process_id
@@ -21,6 +23,7 @@ from sandbox.image import base_name, image_name
 from tests.conftest import cannot_run
 from tests.sandbox.docker.conftest import ROOM, Forwarder
 from tests.sandbox.docker.engine import (
+    SOCKET,
     containers,
     control,
     docker,
@@ -119,6 +122,29 @@ async def test_one_removed_from_outside_is_not_the_tasks_fault(link: DockerLink)
     docker("rm", "--force", link.container)
     assert await link.reader.read() == b""
     assert (await link.kill()).outage == "the container was removed from outside"
+
+
+async def test_an_end_is_noted_once(backend: DockerBackend) -> None:
+    """A second note, of a container that is being removed, makes an entry that nobody can remove.
+
+    It comes where the engine is to kill what has just ended by itself: in half of all cases.
+    """
+    engine, began = Engine(SOCKET), time.time()
+
+    async def end() -> str:
+        link = await backend.launch(ROOM)
+        pid = (await engine.inspect(link.container))["State"]["Pid"]
+        os.kill(pid, signal.SIGKILL)
+        await engine.remove(link.container)
+        await link.kill()
+        return link.container
+
+    ended = [one for _ in range(4) for one in await asyncio.gather(end(), end(), end())]
+    engine.close()
+    span = (f"--since={began:.9f}", f"--until={time.time():.9f}")
+    mine = f"--filter=label={PROCESS_LABEL}={process_id()}"
+    noted = docker("events", *span, mine, "--filter=event=die", "--format={{.Actor.ID}}").split()
+    assert sorted(noted) == sorted(ended)
 
 
 async def test_a_launch_that_is_given_up_leaves_nothing(backend: DockerBackend) -> None:

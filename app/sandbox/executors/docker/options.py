@@ -63,8 +63,10 @@ class Maker:
             "OpenStdin": True, "StdinOnce": True, "Tty": False,
             "NetworkDisabled": True,
             "Healthcheck": {"Test": ["NONE"]},
-            # an engine that shuts down waits for nobody here
-            "StopSignal": "SIGKILL", "StopTimeout": 0,
+            # An engine that shuts down waits for nobody here. No StopTimeout of 0 for that: an engine
+            # that is to kill what has just ended waits so long to be told, then notes the end
+            # itself, which would be noted twice.
+            "StopSignal": "SIGKILL",
             "HostConfig": self._host(room),
         }  # fmt: skip
 
