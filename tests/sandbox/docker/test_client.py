@@ -41,10 +41,12 @@ def pretended(path: Path) -> Iterator[None]:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield
-        server.shutdown()
-        thread.join()
-    path.unlink()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            path.unlink()
 
 
 async def gone(engine: Engine) -> None:
