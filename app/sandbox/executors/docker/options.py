@@ -63,9 +63,9 @@ class Maker:
             "OpenStdin": True, "StdinOnce": True, "Tty": False,
             "NetworkDisabled": True,
             "Healthcheck": {"Test": ["NONE"]},
-            # An engine that shuts down waits for nobody here. No StopTimeout of 0 for that: an engine
-            # that is to kill what has just ended waits so long to be told, then notes the end
-            # itself, which would be noted twice.
+            # An engine that shuts down waits for nobody here. No StopTimeout of 0 for that: one that
+            # is to kill what has just ended waits so long to be told, then notes the end itself,
+            # and it would be noted twice.
             "StopSignal": "SIGKILL",
             "HostConfig": self._host(room),
         }  # fmt: skip
