@@ -63,7 +63,7 @@ class Maker:
             "OpenStdin": True, "StdinOnce": True, "Tty": False,
             "NetworkDisabled": True,
             "Healthcheck": {"Test": ["NONE"]},
-            # An engine that shuts down waits for nobody here. No StopTimeout of 0 for that: one that
+            # An engine that shuts down waits for nobody. No StopTimeout of 0 for that: one that
             # is to kill what has just ended waits so long to be told, then notes the end itself,
             # and it would be noted twice.
             "StopSignal": "SIGKILL",
