@@ -37,22 +37,31 @@ class UnitOfWork:
         if isinstance(statement, str):
             statement = text(statement)
         if self.assume is not None:
-            async with self._begun():
+            async with self._together():
                 pass
         result = await self.conn.execute(statement, params)
         assert isinstance(result, CursorResult)
         return result
 
-    async def fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Run one statement of a hot path past SQLAlchemy: `$1` parameters, plain tuples back."""
+    async def fetch(
+        self, statement: str, *values: object, around: tuple[str, str] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run one statement of a hot path past SQLAlchemy: `$1` parameters, plain tuples back.
+
+        `around` is run before and after it, in the same round trip.
+        """
         cursor = AsyncRawCursor(await self._connection())
         is_prepared = cursor.connection.prepare_threshold is not None
         asked, options = statement.encode(), {"prepare": is_prepared, "binary": True}
-        if self.assume is None:
+        if self.assume is None and around is None:
             await cursor.execute(asked, values, **options)
         else:
-            async with self._begun():
+            async with self._together() as driver:
+                if around:
+                    await driver.execute(around[0].encode())
                 await cursor.execute(asked, values, **options)
+                if around:
+                    await driver.execute(around[1].encode())
         rows = await cursor.fetchall() if cursor.description else []
         await cursor.close()
         return rows
@@ -64,14 +73,14 @@ class UnitOfWork:
         return self._driver
 
     @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[None]:
-        """BEGIN, the role, and what is sent within, in one flush: one round trip, not three."""
-        assert self.assume is not None
-        statement, values = self.assume
+    async def _together(self) -> AsyncIterator[DriverConnection[Any]]:
+        """What is sent within goes in one flush, and before it BEGIN and the role where due."""
         driver = await self._connection()
         async with driver.pipeline():
-            await driver.execute(statement.encode(), values)
-            yield
+            if self.assume is not None:
+                statement, values = self.assume
+                await driver.execute(statement.encode(), values)
+            yield driver
         self.assume = None
 
     def after_commit(self, callback: Callable[[], None]) -> None:

@@ -42,8 +42,8 @@ select j.job_id, t.attempt, t.failures, t.is_cancel_requested, j.user_id, j.proj
 from taken t join app.processing_jobs j using (job_id)
 """
 
-# A claim walks the queue in its order, and never sorts it.
-IN_ORDER = "select set_config('enable_sort', 'off', true)"
+# A claim walks the queue in its order, and never sorts it; what follows it may sort.
+IN_ORDER = ("set local enable_sort to off", "set local enable_sort to on")
 
 # One look-up a job: asked for as a list, they would be looked for along the whole queue.
 _CLAIM_NAMED = _CLAIM.replace(
@@ -73,11 +73,11 @@ groups as materialized (
   select a.user_id, a.kind, a.priority, greatest(
     (select h.place from heads h where h.kind = a.kind),
     (select max(t.place) + 1 from generate_series(a.priority, 2) as l(level),
-      lateral (select q.priority, q.place from app.job_queue q
+      lateral (select q.place from app.job_queue q
         where q.user_id = a.user_id and q.kind = a.kind
+          and (q.priority, q.place) >= (l.level, 0)
           and (q.priority, q.place) <= (l.level, 9223372036854775807)
-        order by q.priority desc, q.place desc limit 1) as t
-      where t.priority = l.level)) as base
+        order by q.priority desc, q.place desc limit 1) as t)) as base
   from (select distinct user_id, kind, priority from asked) as a),
 placed as (
   select job_id, user_id, kind, priority, run_at, is_limited, webhook_id,
@@ -220,8 +220,7 @@ async def claim(
     """
     values: tuple[object, ...] = (kind, floor, limit, lease_s, worker)
     if ids is None:
-        await uow.fetch(IN_ORDER)
-        rows = await uow.fetch(_CLAIM, *values)
+        rows = await uow.fetch(_CLAIM, *values, around=IN_ORDER)
     else:
         named = f"{{{','.join(map(str, ids))}}}"
         rows = await uow.fetch(_CLAIM_NAMED, *values, named)
