@@ -70,15 +70,17 @@ heads as materialized (
     (extract(epoch from now()) * 1000000)::bigint) as place
   from (select distinct kind from asked) as k),
 groups as materialized (
-  select a.user_id, a.kind, a.priority, greatest(
-    (select h.place from heads h where h.kind = a.kind),
+  select a.user_id, a.kind, a.priority, greatest(a.head,
     (select max(t.place) + 1 from generate_series(a.priority, 2) as l(level),
       lateral (select q.place from app.job_queue q
         where q.user_id = a.user_id and q.kind = a.kind
-          and (q.priority, q.place) >= (l.level, 0)
+          and (q.priority, q.place) >= (l.level, a.head)
           and (q.priority, q.place) <= (l.level, 9223372036854775807)
         order by q.priority desc, q.place desc limit 1) as t)) as base
-  from (select distinct user_id, kind, priority from asked) as a),
+  from (
+    select user_id, kind, priority,
+      (select h.place from heads h where h.kind = asked.kind) as head
+    from asked group by user_id, kind, priority) as a),
 placed as (
   select job_id, user_id, kind, priority, run_at, is_limited, webhook_id,
     max(base) over (partition by user_id, kind, priority) - 2 + row_number()
