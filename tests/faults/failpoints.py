@@ -57,9 +57,9 @@ class _CountedUnit(UnitOfWork):
         await self._points.reach(self)
         return await super().execute(statement, params)
 
-    async def fetch(self, *given: Any) -> Any:
+    async def fetch(self, *given: Any, **options: Any) -> Any:
         await self._points.reach(self)
-        return await super().fetch(*given)
+        return await super().fetch(*given, **options)
 
 
 def _away() -> AppError:

@@ -73,9 +73,9 @@ class _NotedUnit(UnitOfWork):
         self.notes.append((str(statement), dict(params or {})))  # type: ignore[arg-type]
         return await super().execute(statement, params)
 
-    async def fetch(self, statement: Any, *values: Any) -> Any:
+    async def fetch(self, statement: Any, *values: Any, **options: Any) -> Any:
         self.notes.append((str(statement), list(values)))
-        return await super().fetch(statement, *values)
+        return await super().fetch(statement, *values, **options)
 
 
 def _moments(value: Any) -> list[Any]:
