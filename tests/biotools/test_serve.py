@@ -26,9 +26,14 @@ from biotools.serve import serve
 class Answer(BaseModel):
     stopped: bool
 
+class Begun(BaseModel):
+    begun: bool
+
+begun = threading.Event()
 ended = threading.Event()
 
 def spin() -> Answer:
+    begun.set()
     try:
         while True:
             check_cancelled()
@@ -36,13 +41,16 @@ def spin() -> Answer:
         ended.set()
         raise
 
-def wait_for_spin() -> Answer:
+def wait_for_begin() -> Begun:
+    return Begun(begun=begun.wait(20))
+
+def wait_for_end() -> Answer:
     return Answer(stopped=ended.wait(20))
 
 def crash() -> Answer:
     raise RuntimeError("secret path")
 
-serve("toy", [spin, wait_for_spin, crash])
+serve("toy", [spin, wait_for_begin, wait_for_end, crash])
 """
 
 
@@ -149,9 +157,11 @@ def test_cancel_frees_the_server_and_stops_the_thread(tmp_path: Path) -> None:
         async with session(str(script)) as client:
             async with anyio.create_task_group() as group:
                 group.start_soon(client.call_tool, "spin", {})
+                # A call cancelled before its thread has it never runs: nothing would stop.
+                assert (await ask(client, "wait_for_begin", {}))["begun"] is True
                 await client.send_ping()
                 group.cancel_scope.cancel()
-            assert (await ask(client, "wait_for_spin", {}))["stopped"] is True
+            assert (await ask(client, "wait_for_end", {}))["stopped"] is True
 
     anyio.run(talk)
 
