@@ -22,7 +22,7 @@ from tests.orchestration.conftest import Bench
 pytestmark = pytest.mark.anyio
 
 FREE = Quote("tool", "a.b", "outcome", 0, 1)
-PATIENCE_S = 5
+PATIENCE_S = 30
 
 
 async def queued(
@@ -164,10 +164,14 @@ async def test_runs_are_parked_before_wallets_are_locked(bench: Bench) -> None:
 
 
 async def until_blocked(bench: Bench) -> None:
-    """Until somebody waits for a lock."""
+    """Until somebody waits for a lock in this database; the server has others."""
+    query = """
+    select 1 from pg_locks join pg_stat_activity using (pid)
+    where not granted and datname = current_database()
+    """
     while True:
         async with bench.database.begin(SERVICE) as uow:
-            waiting = await uow.execute("select 1 from pg_locks where not granted")
+            waiting = await uow.execute(query)
             if waiting.first() is not None:
                 return
 

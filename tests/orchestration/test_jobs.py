@@ -137,7 +137,8 @@ async def test_a_running_job_is_cancelled_and_free(bench: Bench) -> None:
     bench.handler.run_once = hang
     job = await bench.submit()
     async with bench.working():
-        await asyncio.wait_for(running.wait(), 10)
+        async with asyncio.timeout(30):
+            await running.wait()
         assert (await bench.view(job.job_id)).status == "Running"
         async with bench.database.begin(bench.user.elevated()) as uow:
             await bench.jobs.cancel(uow, job.job_id)
@@ -159,7 +160,8 @@ async def test_a_worker_that_stops_gives_its_job_to_the_next_at_once(bench: Benc
     bench.handler.run_once = hang
     job = await bench.submit()
     async with bench.working():
-        await asyncio.wait_for(running.wait(), 10)
+        async with asyncio.timeout(30):
+            await running.wait()
     assert (await bench.view(job.job_id)).status == "Retrying"
     bench.handler.run_once = succeed
     async with bench.working():
@@ -183,14 +185,16 @@ async def test_a_worker_that_lost_its_lease_can_neither_write_nor_finish(bench: 
         return Outcome(True, {"by": "first"})
 
     bench.handler.run_once = stall
-    async with bench.working(lease_seconds=1e6):
-        await asyncio.wait_for(stalled.wait(), 10)
+    # It is full: what it lost is for the other one.
+    async with bench.working(lease_seconds=1e6, worker_concurrency=1):
+        async with asyncio.timeout(30):
+            await stalled.wait()
         async with bench.database.begin(bench.user.elevated()) as uow:
             await uow.execute("update app.job_queue set lease_until = now() - interval '1 s'")
         async with bench.working():
             done = await bench.until_ended(job.job_id)
         resume.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not refused:
                 await asyncio.sleep(0)
     assert refused == [Code.LEASE_LOST]

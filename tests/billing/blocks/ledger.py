@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 from app.billing import Billing, Blocks, Promise, Terms, Usage, Wallet
 from app.kernel.clock import SystemClock
-from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE
 from app.kernel.uow import Transactions
 
@@ -27,7 +26,7 @@ async def user_with(transactions: Transactions, credits_micro: int) -> UUID:
 
 
 def usage(promise: Promise) -> Usage:
-    return Usage(new_id(), promise.user_id, None, str(promise.call_id), "tool", "far.echo")
+    return Usage(promise.call_id, promise.user_id, None, str(promise.call_id), "tool", "far.echo")
 
 
 def answered(blocks: Blocks, promise: Promise) -> int:

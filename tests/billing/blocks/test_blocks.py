@@ -46,6 +46,40 @@ async def test_calls_are_charged_together_and_once(database: Database) -> None:
     assert (after.available_micro, after.held_micro) == (1000 - 5 * PRICE, 0)
 
 
+@pytest.mark.parametrize("others", [0, 2])
+async def test_what_another_process_was_paid_for_is_not_charged_again(
+    database: Database, others: int
+) -> None:
+    user = await user_with(database, 1000)
+    async with leasing(database) as blocks:
+        twice = await blocks.promise(user, PRICE)
+        for _ in range(others):
+            answered(blocks, await blocks.promise(user, PRICE))
+        async with database.begin(SERVICE) as uow:
+            assert await Billing().pay_once(uow, usage(twice), PRICE)
+        answered(blocks, twice)
+    after = await wallet(database, user)
+    paid = (1 + others) * PRICE
+    assert (after.captured_micro, after.available_micro, after.held_micro) == (paid, 1000 - paid, 0)
+    assert twice.call_id not in (await written(database)).charged
+
+
+async def test_usage_is_written_with_its_charge_and_not_before(database: Database) -> None:
+    one, other = await user_with(database, 1000), await user_with(database, 1000)
+    async with leasing(database) as blocks:
+        waiting = await blocks.promise(one, PRICE)
+        answered(blocks, waiting)
+        await blocks.flush(other)
+        assert (await written(database)).metered == set()
+        assert blocks.unwritten == 1
+        await blocks.flush(one)
+        found = await written(database)
+        assert (found.charged, found.metered) == (
+            {waiting.call_id: PRICE},
+            {str(waiting.call_id)},
+        )
+
+
 async def test_what_is_not_charged_goes_back(database: Database) -> None:
     user = await user_with(database, 1000)
     async with leasing(database) as blocks:
@@ -114,7 +148,7 @@ async def test_charges_are_written_without_being_asked(database: Database) -> No
     user = await user_with(database, 1000)
     async with leasing(database, Terms(flush_s=0.01)) as blocks:
         answered(blocks, await blocks.promise(user, PRICE))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             # Also given back, once nothing is called any more.
             while (await wallet(database, user)).available_micro != 1000 - PRICE:
                 await asyncio.sleep(0.01)

@@ -73,7 +73,7 @@ async def test_a_waiting_and_a_running_job_are_cancelled(bench: Bench) -> None:
     bench.handler.run_once = hang
     first, second, third = [await bench.submit(limit_names=(key(bench),)) for _ in range(3)]
     async with bench.working():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await began.wait()
         async with bench.database.begin(bench.user.elevated()) as uow:
             assert (await bench.jobs.cancel(uow, second.job_id)).status == "Cancelled"
@@ -81,7 +81,7 @@ async def test_a_waiting_and_a_running_job_are_cancelled(bench: Bench) -> None:
         async with bench.database.begin(bench.user.elevated()) as uow:
             await bench.jobs.cancel(uow, first.job_id)
         assert (await bench.until_ended(first.job_id)).status == "Cancelled"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await began.wait()
     (left,) = await rows(bench, "select job_id, is_held from app.job_slot")
     assert (left.job_id, left.is_held) == (third.job_id, True)

@@ -83,7 +83,7 @@ async def test_a_paused_kind_waits_until_it_is_resumed(bench: Bench) -> None:
     assert (again.reason, again.paused_at) == ("still", paused.paused_at)
     job = await bench.submit()
     # Long polls: only being woken starts the job in time.
-    async with bench.working(poll_seconds=30.0):
+    async with bench.working(poll_seconds=3600.0):
         other = await bench.submit()
         assert of(await state(bench), "task").ready == 2
         async with bench.database.begin(bench.user.elevated()) as uow:

@@ -151,7 +151,7 @@ async def test_a_cancelled_run_pays_for_what_it_used(bench: Bench) -> None:
     bench.handler.run_once = run
     job = await submit(bench, 9 * MICRO)
     async with bench.working():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await going.wait()
         async with bench.database.begin(bench.user.elevated()) as uow:
             await bench.jobs.cancel(uow, job.job_id)
@@ -189,7 +189,7 @@ async def test_a_worker_killed_between_usage_and_end_costs_nothing_twice(bench: 
     # Nothing is left: the second run's steps are let through because they were paid by the first.
     job = await submit(bench, 7 * CALL)
     async with bench.working():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await reached.wait()
     done = await ended(bench, job)
     assert runs == [1, 2]
@@ -209,7 +209,7 @@ async def test_parallel_steps_are_not_promised_the_same_credits(bench: Bench) ->
     bench.tools.hold()
     job = await submit(bench, 3 * CALL + 10)
     async with bench.working():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await bench.tools.reached.wait()
         bench.tools.go()
         done = await bench.until_ended(job.job_id)

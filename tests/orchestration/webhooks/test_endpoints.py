@@ -28,7 +28,7 @@ async def running(deliverer: Deliverer) -> AsyncIterator[None]:
 
 
 async def until_got(receiver: Receiver, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while len(receiver.got) < count:
             await asyncio.sleep(0.01)
 

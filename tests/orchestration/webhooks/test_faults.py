@@ -67,7 +67,7 @@ async def test_an_answer_after_the_lease_changes_nothing(hooks: Hooks, receiver:
         await hooks.due()
         assert await hooks.deliverer().run_once() == 1
         receiver.released.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while hooks.counted("retried") < 1:
                 await asyncio.sleep(0.01)
     delivery = await hooks.one(webhook_id)

@@ -180,7 +180,7 @@ def tool(name: str, after: list[str] | None = None, **more: Any) -> dict[str, An
 
 async def until(condition: Callable[[], Any]) -> None:
     """Wait until a condition holds; it may be a coroutine function."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             found = condition()
             if await found if asyncio.iscoroutine(found) else found:

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from app.billing import to_micro
+from app.kernel.embedded import Hub
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE
 from app.orchestration import JobView, Question, Workflows
@@ -50,13 +52,24 @@ async def answer(bench: Bench, job_id: UUID, value: Any, path: str = "ask") -> Q
         return await Workflows(bench.wakeups).answer(uow, job_id, path, value)
 
 
-async def until_parked(bench: Bench, job: JobView) -> None:
+async def until_parked(bench: Bench, job: JobView, attempt: int = 1) -> None:
     async def is_parked() -> bool:
-        return bool((await queue_row(bench, job.job_id))["parked_as"] == "Waiting")
+        row = await queue_row(bench, job.job_id)
+        return bool((row["parked_as"], row["attempt"]) == ("Waiting", attempt))
 
     await until(is_parked)
     row = await queue_row(bench, job.job_id)
     assert (row["lease_until"], row["worker"], row["place"]) == (None, None, None)
+
+
+async def come(bench: Bench, moment: datetime) -> None:
+    """Let a moment come that a parked job waits for."""
+    async with bench.database.begin(SERVICE) as uow:
+        due = await uow.execute("select due_at, run_at from app.job_waits, app.job_queue")
+        ((due_at, run_at),) = due.all()
+        assert due_at == moment <= run_at
+        await uow.execute("update app.job_waits set due_at = now()")
+        await uow.execute("update app.job_queue set run_at = now()")
 
 
 async def refusal(bench: Bench, job_id: UUID, value: Any, path: str = "ask") -> AppError:
@@ -83,11 +96,16 @@ async def test_a_long_wait_gives_the_lease_up_and_ends_by_itself(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(runs, "SHORT_S", 0.0)
-    until_then = (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat()
-    wait: dict[str, Any] = {"seconds": 0.4} if kind == "seconds" else {"until": until_then}
+    moment = datetime.now(UTC) + timedelta(days=1)
+    wait: dict[str, Any] = {"seconds": 0.4} if kind == "seconds" else {"until": moment.isoformat()}
     tools = Tools()
     nodes = {"a": tool("a"), "w": {"wait": wait, "after": ["a"]}, "b": tool("b", ["w"])}
-    job = await run(bench, tools, nodes)
+    job = await submit(bench, nodes)
+    async with working(bench, tools):
+        if kind == "until":
+            await until_parked(bench, job)
+            await come(bench, moment)
+        job = await bench.until_ended(job.job_id)
     assert (job.status, job.attempt) == ("Success", 2)
     assert tools.counts() == {"t.a": 1, "t.b": 1}
     assert set((await told(bench, job.job_id)).values()) == {1}
@@ -109,11 +127,19 @@ async def test_a_wait_of_a_year_is_in_nobodys_memory(bench: Bench) -> None:
 
 
 async def test_tries_far_apart_give_the_lease_up_and_count_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, hub: Hub, clone: str
 ) -> None:
-    monkeypatch.setattr(runs, "SHORT_S", 0.0)
     tools = Tools({"t.a": AppError(Code.TOOL_SERVER_DOWN, "down")})
-    done = await run(bench, tools, {"a": tool("a", retry={"max_attempts": 3, "backoff_s": 0.1})})
+    retry = {"max_attempts": 3, "backoff_s": 1000}
+    job = await submit(bench, {"a": tool("a", retry=retry)})
+    async with working(bench, tools):
+        for attempt in (1, 2):
+            await until_parked(bench, job, attempt)
+            with psycopg.connect(hub.dsn(hub.superuser, clone)) as admin:
+                # An hour passes; not even the platform may write that.
+                admin.execute("update app.job_events set created_at = created_at - interval '1 h'")
+                admin.execute("update app.job_queue set run_at = run_at - interval '1 h'")
+        done = await bench.until_ended(job.job_id)
     assert done.error is not None
     assert (done.status, done.error["code"]) == ("Failed", "tool_server_down")
     assert tools.keys("t.a") == [f"{done.job_id}:step:a:{attempt}" for attempt in (1, 2, 3)]
