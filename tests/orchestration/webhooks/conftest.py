@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +17,13 @@ from app.kernel.metrics import Metrics
 from app.kernel.principal import SERVICE, Principal
 from app.kernel.wakeups import Wakeups
 from app.orchestration import Admission, Deliverer, Delivery, Jobs, Lifecycle, Sender, Webhooks
+from app.orchestration.webhooks.sending import post
 from tests.orchestration.conftest import Bench
 from tests.orchestration.webhooks.deliverer_process import KEY
 from tests.orchestration.webhooks.receiver import Receiver, receiving
+
+PATIENCE_S = 25.0
+"""How long an endpoint may take: below a lease, and above any pause of the machine."""
 
 
 @dataclass
@@ -32,7 +37,9 @@ class Hooks:
     transport: GuardedTransport
     metrics: Metrics
 
-    def deliverer(self, *, total_s: float = 5.0, key: bytes = KEY, **options: Any) -> Deliverer:
+    def deliverer(
+        self, *, total_s: float = PATIENCE_S, key: bytes = KEY, **options: Any
+    ) -> Deliverer:
         sender = Sender(self.transport, key, SystemClock(), total_s=total_s)
         options = {"grace_s": 0.0} | options
         return Deliverer(self.database, self.wakeups, sender, self.metrics, key_id(key), **options)
@@ -72,6 +79,16 @@ class Hooks:
         """Let every wait be over."""
         await self.set("webhook_delivery", "next_at = now() where status = 'pending'")
 
+    async def rest(self) -> None:
+        """Let every wait be longer than the test."""
+        await self.set("webhook_delivery", "next_at = next_at + interval '1 hour'")
+
+    async def now(self) -> datetime:
+        """The database's clock."""
+        async with self.database.begin(SERVICE) as uow:
+            moment: datetime = (await uow.execute("select clock_timestamp()")).scalar_one()
+        return moment
+
     def counted(self, outcome: str) -> float:
         value = self.metrics.registry.get_sample_value(
             "webhook_deliveries_total", {"outcome": outcome}
@@ -81,7 +98,8 @@ class Hooks:
 
 
 @pytest.fixture
-async def hooks(bench: Bench) -> AsyncIterator[Hooks]:
+async def hooks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hooks]:
+    monkeypatch.setattr(post, "_CONNECT_S", PATIENCE_S)
     webhooks = Webhooks(bench.wakeups, KEY, base_url="https://uaol.example/", allow_private=True)
     transport = GuardedTransport(allow_private=True)
     yield Hooks(bench.database, bench.wakeups, bench.user, webhooks, transport, Metrics())

@@ -1,17 +1,20 @@
 """From the end of a job to its endpoint, whatever the endpoint answers."""
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
+from app.kernel.clock import loop_time
 from app.kernel.errors import AppError, Code
 from app.kernel.principal import SERVICE
 from app.orchestration import JobContext, Outcome
+from app.orchestration.webhooks.sending import post
 from app.orchestration.webhooks.sending.post import WAITS_S, Sender
 from app.orchestration.webhooks.types import Attempt
 from tests.orchestration.conftest import Bench
-from tests.orchestration.webhooks.conftest import Hooks
+from tests.orchestration.webhooks.conftest import PATIENCE_S, Hooks
 from tests.orchestration.webhooks.receiver import Receiver, is_signed_by
 
 pytestmark = pytest.mark.anyio
@@ -146,17 +149,31 @@ async def test_2xx_is_delivered_whatever_follows(
     ],
 )
 async def test_anything_else_is_tried_again(
-    hooks: Hooks, receiver: Receiver, answer: str, code: int | None, error: str
+    hooks: Hooks,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    code: int | None,
+    error: str,
 ) -> None:
     receiver.script.append(answer)
     webhook_id, secret = await hooks.endpoint(receiver.url)
     made = await hooks.ping(webhook_id)
-    deliverer = hooks.deliverer(total_s=0.5)
-    assert await deliverer.run_once() == 1
+    deliverer, limits = hooks.deliverer(), Limits(monkeypatch)
+    before = await hooks.now()
+    sending = asyncio.create_task(deliverer.run_once())
+    if answer == "hang":
+        async with asyncio.timeout(30):
+            await receiver.reached.wait()
+        limits.pass_by()
+    assert await sending == 1
+    after = await hooks.now()
     waiting = await hooks.one(webhook_id)
     assert (waiting.status, waiting.last_status, waiting.last_error) == ("pending", code, error)
     assert waiting.next_at is not None
-    assert 3 < (waiting.next_at - datetime.now(UTC)).total_seconds() < 6.1
+    # Five seconds from the answer, a fifth more or less.
+    assert before + timedelta(seconds=4) <= waiting.next_at <= after + timedelta(seconds=6)
+    await hooks.rest()
     assert await deliverer.run_once() == 0
     await hooks.due()
     assert await deliverer.run_once() == 1
@@ -168,6 +185,23 @@ async def test_anything_else_is_tried_again(
     assert is_signed_by(secret, first)
     assert is_signed_by(secret, second)
     assert (hooks.counted("retried"), hooks.counted("delivered")) == (1, 1)
+
+
+class Limits:
+    """The times that endpoints are given, which pass when a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._given: list[asyncio.Timeout] = []
+        monkeypatch.setattr(post, "asyncio", self)
+
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        assert seconds == PATIENCE_S
+        self._given.append(asyncio.timeout(seconds))
+        return self._given[-1]
+
+    def pass_by(self) -> None:
+        (given,) = self._given
+        given.reschedule(loop_time())
 
 
 async def test_nothing_listens(hooks: Hooks) -> None:

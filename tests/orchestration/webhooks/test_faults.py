@@ -44,7 +44,7 @@ async def test_killed_between_claim_and_mark(
     webhook_id, _ = await hooks.endpoint(receiver.url)
     made = await hooks.ping(webhook_id)
     async with process(dsn) if is_killed else running(hooks.deliverer(total_s=60)):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await receiver.reached.wait()
     left = await hooks.one(webhook_id)
     assert (left.status, left.attempts, left.last_error) == ("pending", 1, None)
