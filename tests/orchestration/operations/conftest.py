@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from app.orchestration.types import JobRequest
 from tests.orchestration.conftest import Bench
 
 PRICE = 1_000
+HOUR = timedelta(hours=1)
 
 
 @dataclass
@@ -45,16 +46,25 @@ class Maker:
 
 @dataclass
 class Desk:
-    """What a test does with schedules."""
+    """What a test does with schedules.
+
+    `newest` is a moment of the minute in which the test began, `cron` comes at that minute of
+    every hour: however long a test takes, no moment comes meanwhile.
+    """
 
     bench: Bench
     schedules: Schedules
     maker: Maker
     scheduler: Scheduler
+    newest: datetime
 
-    async def make(self, cron: str = "* * * * *", **changes: Any) -> Schedule:
+    @property
+    def cron(self) -> str:
+        return f"{self.newest.minute} * * * *"
+
+    async def make(self, cron: str | None = None, **changes: Any) -> Schedule:
         name = changes.pop("name", "s")
-        spec = ScheduleSpec(name, cron, changes.pop("job", {"n": 1}), **changes)
+        spec = ScheduleSpec(name, cron or self.cron, changes.pop("job", {"n": 1}), **changes)
         async with self.begin() as uow:
             return await self.schedules.create(uow, self.bench.user.owner, None, spec)
 
@@ -68,11 +78,6 @@ class Desk:
             result = await uow.execute(statement, params)
             return result.all() if result.returns_rows else []
 
-    async def now(self) -> datetime:
-        ((now,),) = await self.sql("select date_trunc('minute', now())")
-        assert isinstance(now, datetime)
-        return now
-
     async def due(self, schedule: Schedule, at: datetime) -> None:
         """Set the next moment, so that it has come."""
         await self.sql(
@@ -81,8 +86,9 @@ class Desk:
             id=schedule.schedule_id,
         )
 
-    async def late(self, schedule: Schedule, minutes: int) -> datetime:
-        at = await self.now() - timedelta(minutes=minutes)
+    async def late(self, schedule: Schedule, moments: int) -> datetime:
+        """Let so many moments have been missed before the newest."""
+        at = self.newest - moments * HOUR
         await self.due(schedule, at)
         return at
 
@@ -119,7 +125,9 @@ def refused(error: AppError) -> str:
 
 
 @pytest.fixture
-def desk(bench: Bench) -> Desk:
+async def desk(bench: Bench) -> Desk:
+    async with bench.database.begin(SERVICE) as uow:
+        newest = (await uow.execute("select date_trunc('minute', now())")).scalar_one()
     maker = Maker()
     scheduler = Scheduler(bench.database, bench.jobs, maker)
-    return Desk(bench, Schedules(bench.jobs), maker, scheduler)
+    return Desk(bench, Schedules(bench.jobs), maker, scheduler, newest.astimezone(UTC))

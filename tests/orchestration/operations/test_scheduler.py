@@ -9,7 +9,7 @@ import pytest
 
 from app.kernel.errors import AppError, Code
 from app.orchestration.operations import Scheduler
-from tests.orchestration.operations.conftest import PRICE, Desk, PowerCut
+from tests.orchestration.operations.conftest import HOUR, PRICE, Desk, PowerCut
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,7 @@ async def test_a_moment_that_has_come_is_a_job(desk: Desk) -> None:
     assert await desk.scheduler.run_once() == 0
     found = await desk.get(schedule)
     assert found.next_at is not None
-    assert found.next_at > await desk.now()
+    assert found.next_at > desk.newest
     assert found.last_job_id is not None
     job = await desk.bench.view(found.last_job_id)
     assert (job.status, job.definition) == ("Queued", {"n": 7})
@@ -42,14 +42,15 @@ async def test_missed_moments(desk: Desk, catch_up: Any, limit: int, most: int) 
     at = await desk.late(schedule, 20)
     await desk.scheduler.run_once()
     done = [one for one in await desk.moments(schedule) if one.outcome == "Submitted"]
-    missed = (done[0].moment - at) // timedelta(minutes=1)
+    missed = (done[0].moment - at) // HOUR
     assert len(done) == await desk.jobs() == min(most, missed + 1)
-    assert done[0].moment >= await desk.now() - timedelta(minutes=1)
+    assert done[0].moment == desk.newest
 
 
 async def test_skip_fires_nothing_that_is_late(desk: Desk) -> None:
-    schedule = await desk.make("0 0 1 1 *", catch_up="skip")
-    moment = (await desk.now()).replace(month=1, day=1, hour=0, minute=0)
+    moment = desk.newest - timedelta(days=1)
+    yearly = f"{moment.minute} {moment.hour} {moment.day} {moment.month} *"
+    schedule = await desk.make(yearly, catch_up="skip")
     await desk.due(schedule, moment)
     assert await desk.scheduler.run_once() == 1
     (skipped,) = await desk.moments(schedule)
@@ -105,10 +106,9 @@ async def test_a_crash_between_claim_and_submit_loses_nothing(
 
 
 async def test_a_moment_is_one_job_even_if_it_seems_due_again(desk: Desk) -> None:
-    schedule = await desk.make("0 0 * * *", overlap="allow")
-    at = (await desk.now()).replace(hour=0, minute=0)
+    schedule = await desk.make(overlap="allow")
     for _ in range(3):
-        await desk.due(schedule, at)
+        await desk.due(schedule, desk.newest)
         await desk.scheduler.run_once()
         await desk.sql("delete from app.schedule_moment")
     assert await desk.jobs() == 1
@@ -130,7 +130,7 @@ async def test_without_credits_it_is_refused_and_said(desk: Desk) -> None:
     (done,) = await desk.backfill(found, refused.moment, refused.moment)
     assert done.outcome == "Submitted"
     await desk.late(schedule, 0)
-    await desk.due(schedule, refused.moment - timedelta(minutes=1))
+    await desk.due(schedule, refused.moment - HOUR)
     await desk.scheduler.run_once()
     assert (await desk.get(schedule)).last_error is None
 
@@ -176,7 +176,7 @@ async def test_no_overlap_with_a_job_that_still_runs(desk: Desk) -> None:
     async with desk.begin() as uow:
         await desk.bench.jobs.cancel(uow, last)
     await desk.sql("delete from app.schedule_moment")
-    await desk.due(schedule, await desk.now() + timedelta(minutes=-30))
+    await desk.late(schedule, 30)
     await desk.scheduler.run_once()
     assert "Submitted" in {one.outcome for one in await desk.moments(schedule)}
 
@@ -201,7 +201,7 @@ async def test_a_paused_or_changed_schedule_is_left_alone(desk: Desk) -> None:
     async with desk.begin() as uow:
         resumed = await desk.schedules.set_paused(uow, owner, schedule.schedule_id, is_paused=False)
     assert resumed.next_at is not None
-    assert resumed.next_at > await desk.now()
+    assert resumed.next_at > desk.newest
 
 
 async def test_a_schedule_whose_time_zone_is_gone_rests(desk: Desk) -> None:

@@ -9,10 +9,10 @@ import pytest
 from app.kernel.errors import AppError, Code
 from app.orchestration.operations import preview, schedules
 from app.orchestration.operations.firing import key_of
-from tests.orchestration.operations.conftest import Desk, codes
+from tests.orchestration.operations.conftest import HOUR, Desk, codes
 
 pytestmark = pytest.mark.anyio
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+DAY = timedelta(days=1)
 
 
 async def test_a_schedule_as_it_was_made(desk: Desk) -> None:
@@ -74,8 +74,7 @@ async def test_a_deleted_schedule_leaves_its_jobs(desk: Desk) -> None:
 
 
 async def test_a_backfill_is_once_for_each_moment(desk: Desk) -> None:
-    schedule = await desk.make("0 * * * *")
-    last = (await desk.now()).replace(minute=0)
+    schedule, last = await desk.make(), desk.newest
     done = await desk.backfill(schedule, last - 3 * HOUR, last)
     assert [one.moment for one in done] == [last - back * HOUR for back in (3, 2, 1, 0)]
     assert {one.outcome for one in done} == {"Submitted"}
@@ -91,8 +90,7 @@ async def test_a_backfill_is_once_for_each_moment(desk: Desk) -> None:
 
 
 async def test_a_moment_fired_before_a_change_stays_its_job(desk: Desk) -> None:
-    schedule = await desk.make("0 * * * *")
-    last = (await desk.now()).replace(minute=0)
+    schedule, last = await desk.make(), desk.newest
     (first,) = await desk.backfill(schedule, last, last)
     await desk.sql("delete from app.schedule_moment")
     async with desk.begin() as uow:
@@ -105,8 +103,7 @@ async def test_a_moment_fired_before_a_change_stays_its_job(desk: Desk) -> None:
 
 
 async def test_what_cannot_be_backfilled(desk: Desk) -> None:
-    schedule = await desk.make()
-    now = await desk.now()
+    schedule, now = await desk.make("* * * * *"), desk.newest
     for first, last in ((now, now - DAY), (now, now + HOUR), (now - DAY, now)):
         with pytest.raises(AppError) as caught:
             await desk.backfill(schedule, first, last)
@@ -119,8 +116,7 @@ async def test_what_cannot_be_backfilled(desk: Desk) -> None:
 
 
 async def test_a_backfill_of_a_thousand(desk: Desk) -> None:
-    schedule = await desk.make()
-    last = await desk.now()
+    schedule, last = await desk.make("* * * * *"), desk.newest
     desk.maker.price = 0
     done = await desk.backfill(schedule, last - timedelta(minutes=999), last)
     assert len(done) == await desk.jobs() == 1000
