@@ -1,9 +1,10 @@
 """Control groups: found where they may be made, limited as the room says, and removed."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,25 @@ def test_version_one_has_a_folder_for_each_controller(tmp_path: Path) -> None:
 def test_without_a_hierarchy_there_is_none(tmp_path: Path, text: str) -> None:
     assert find_groups(proc(tmp_path, text, [])) is None
     assert find_groups(tmp_path / "no-proc") is None
+
+
+def test_what_two_servers_sweep_at_once_hinders_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("uaol-1234567890", "uaol-1234567891"):
+        (tmp_path / name / "0").mkdir(parents=True)
+    listed, swept = Path.iterdir, []
+
+    def sweep_first(folder: Path) -> Iterator[Path]:
+        if not swept:
+            swept.append(folder)
+            shutil.rmtree(folder)
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", sweep_first)
+    Groups({"memory": tmp_path}, is_unified=True).sweep()
+    assert swept
+    assert list(listed(tmp_path)) == []
 
 
 def real_groups() -> Groups:

@@ -88,7 +88,9 @@ class Groups:
         for base in dict.fromkeys(self._bases.values()):
             for left in base.glob(f"{_PREFIX}[0-9]*"):
                 if not Path("/proc", left.name.removeprefix(_PREFIX)).exists():
-                    _remove([*(path for path in left.iterdir() if path.is_dir()), left])
+                    # another server that starts may sweep it away meanwhile
+                    with contextlib.suppress(OSError):
+                        _remove([*(path for path in left.iterdir() if path.is_dir()), left])
 
     def close(self) -> None:
         """Remove the place of this server's groups, if none is left."""
