@@ -25,7 +25,7 @@ from app.sandbox.executors.kubernetes import site_of
 from tests.conftest import cannot_run
 from tests.sandbox.docker.engine import need_docker, using_engine
 
-SMALL = Limits(wall_s=20, cpu_s=10, memory_bytes=2**30, processes=32, tmp_bytes=32 * 2**20)
+SMALL = Limits(wall_s=60, cpu_s=10, memory_bytes=2**30, processes=32, tmp_bytes=32 * 2**20)
 
 Run = Callable[..., Awaitable[TaskResult]]
 Settle = Callable[[], Awaitable[None]]
@@ -46,6 +46,8 @@ async def sandbox(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIt
     with using_engine():
         status = await opened.start()
     if not status.available:
+        # or it is tested again, and again, beside other tests
+        await opened.close()
         cannot_run(f"{name}: {status.reason} {status.hint}")
     yield opened
     await opened.close()
@@ -71,6 +73,19 @@ def settle(sandbox: Sandbox) -> Settle:
         await sandbox._chosen.executor.settle()
 
     return settled
+
+
+async def timed_out(run: Callable[[float], Awaitable[TaskResult]], wall_s: float) -> TaskResult:
+    """What came of a task that only its wall time ends, after it has printed something.
+
+    How soon it does so is up to the machine: one that was ended before that gets more time.
+    """
+    while True:
+        result = await run(wall_s)
+        assert result.status == "timeout", result
+        if result.stdout or wall_s > SMALL.wall_s / 4:
+            return result
+        wall_s *= 4
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from app.sandbox import IsolationError, Limits, TaskSpec
@@ -13,7 +13,7 @@ from app.sandbox.executors.worker import Worker
 from app.sandbox.links import Room
 from tests.conftest import cannot_run
 
-LIMITS = Limits(wall_s=20, cpu_s=10, memory_bytes=2**30, processes=32, tmp_bytes=32 * 2**20)
+LIMITS = Limits(wall_s=60, cpu_s=10, memory_bytes=2**30, processes=32, tmp_bytes=32 * 2**20)
 
 
 async def standing_backend() -> BubblewrapBackend:
@@ -62,13 +62,15 @@ def descendants(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         for path in Path(f"/proc/{each}/task").glob("*/children"):
-            found += map(int, path.read_text(encoding="ascii").split())
+            # a thread may end between the two
+            with suppress(OSError):
+                found += map(int, path.read_text(encoding="ascii").split())
     return found[1:]
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what comes about by itself, for some seconds at most."""
-    deadline = time.monotonic() + 20
+    """Wait for what comes about by itself, for some time at most."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

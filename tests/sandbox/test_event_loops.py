@@ -4,6 +4,7 @@ import pytest
 
 from app.sandbox import Sandbox, make_executors
 from tests.conftest import cannot_run
+from tests.sandbox.docker.engine import using_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -15,9 +16,10 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 async def test_the_self_test_passes_on_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UAOL_CANARY", "canary")
-    sandbox = Sandbox(make_executors())
-    status = await sandbox.start()
-    await sandbox.close()
+    with using_engine():
+        sandbox = Sandbox(make_executors())
+        status = await sandbox.start()
+        await sandbox.close()
     if not status.available and not status.probes:
         cannot_run(status.reason)
     assert [probe for probe in status.probes if not probe.passed] == []

@@ -73,17 +73,19 @@ async def test_a_function_of_an_earlier_cell_is_in_the_traceback(worker: Worker)
 
 
 @pytest.mark.parametrize(
-    ("code", "status"),
+    ("code", "limits", "status"),
     [
-        ("import os; os._exit(4)", "error"),
-        ("import os; os.kill(os.getpid(), 9)", "killed"),
-        ("while True: pass", "timeout"),
-        ("while True: print('x' * 1000)", "output_limit"),
+        ("import os; os._exit(4)", {}, "error"),
+        ("import os; os.kill(os.getpid(), 9)", {}, "killed"),
+        ("while True: pass", {"wall_s": 0.5}, "timeout"),
+        ("while True: print('x' * 1000)", {"stdout_bytes": 50_000}, "output_limit"),
     ],
 )
-async def test_an_ended_kernel_is_told(worker: Worker, code: str, status: str) -> None:
+async def test_an_ended_kernel_is_told(
+    worker: Worker, code: str, limits: dict[str, float], status: str
+) -> None:
     await cell(worker, "x = 1")
-    result = await cell(worker, code, wall_s=0.5, stdout_bytes=50_000)
+    result = await cell(worker, code, **limits)
     assert (result.status, worker.is_alive) == (status, False)
     after = await cell(worker, "x")
     assert (after.status, worker.has_begun) == ("infra_error", False)

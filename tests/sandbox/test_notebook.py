@@ -62,13 +62,22 @@ class Seen:
         return (self.folder / name).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def fonts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where matplotlib has looked for fonts once: it complains in a test where that takes long."""
+    folder = tmp_path_factory.mktemp("matplotlib")
+    subprocess.run(
+        [sys.executable, "-c", "import matplotlib.font_manager"],
+        env={"MPLCONFIGDIR": str(folder)}, check=True, capture_output=True,
+    )  # fmt: skip
+    return folder
+
+
 @pytest.fixture
-def cells(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def cells(tmp_path: Path, fonts: Path) -> Any:
     """`cells(code, ...)`: run them one after the other, with the output folder as theirs."""
     folder = tmp_path / "output"
     folder.mkdir()
-    # matplotlib looks for fonts once, not for every test
-    fonts = tmp_path_factory.getbasetemp() / "matplotlib"
     driver = tmp_path / "runner.py"
     driver.write_text(DRIVER)
 

@@ -38,7 +38,11 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-async def make(place: PlayedPlace, clock: ManualClock, metrics: Metrics) -> AsyncIterator[Make]:
+async def make(
+    place: PlayedPlace, clock: ManualClock, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Make]:
+    # its keeper looks when it opens; after that the tests say when
+    monkeypatch.setattr("app.sandbox.pool.service._TEND_S", 3600)
     pools: list[Pool[PlayedWorker]] = []
 
     def made(plan: PoolPlan = PLAN) -> Pool[PlayedWorker]:
@@ -108,7 +112,7 @@ async def test_a_task_has_the_processors_before_the_making_of_another_worker(
     assert (len(place.made), place.making) == (2, 0)
     monkeypatch.setattr("app.sandbox.pool.service._HOLD_BACK_S", 0)
     assert leased(pool) is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while pool.waiting()["empty"] < PLAN.least:
             await asyncio.sleep(0)
 
@@ -126,7 +130,7 @@ async def test_slow_imports_hold_up_no_other_room(make: Make, place: PlayedPlace
     place.gated = SCIENCE.room
     pool = make()
     pool.open([SCIENCE, EMPTY])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while pool.waiting() != {"science": 0, "empty": 2}:
             await pool.tend()
             await asyncio.sleep(0)

@@ -26,7 +26,7 @@ from tests.manual_clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = Limits(wall_s=20, cpu_s=10, memory_bytes=2**30, processes=32, tmp_bytes=32 * 2**20)
+LIMITS = Limits(wall_s=60, cpu_s=10, memory_bytes=2**30, processes=32, tmp_bytes=32 * 2**20)
 # Memory for rooms without imports only: to make the others takes seconds.
 PLAN = PoolPlan(least=1, most=3, memory_bytes=40 * 2**20)
 _ids = count()
