@@ -201,10 +201,9 @@ class Blocks:
         for user_id in wanted:
             if user_id not in self._blocks:
                 self._blocks[user_id] = Block(user_id, self._clock.monotonic())
-        rolled = self._rolled(wanted, only, is_closing=is_closing)
-        if not rolled and not self._usages:
+        rolled, usages = self._rolled(wanted, only, is_closing=is_closing), self._used(only)
+        if not rolled and not usages:
             return {}
-        usages, self._usages = self._usages, []
         batch = Batch([roll for roll, _ in rolled], usages, self._clock.monotonic())
         self._batch = batch, [block for _, block in rolled]
         return await self._commit()
@@ -223,6 +222,14 @@ class Blocks:
             if more or is_last or block.is_due(now, self._terms):
                 rolled.append((block.roll(more, is_last=is_last), block))
         return rolled
+
+    def _used(self, only: Collection[UUID] | None) -> list[Usage]:
+        """The usage to write: in the batch of its charge, never before."""
+        usages, self._usages = self._usages, []
+        if only is not None:
+            self._usages = [one for one in usages if one.user_id not in only]
+            usages = [one for one in usages if one.user_id in only]
+        return usages
 
     async def _commit(self) -> Mapping[UUID, Leased]:
         """Write the batch. If that fails it stays, to be written first; it may be durable."""

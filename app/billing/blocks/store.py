@@ -1,4 +1,4 @@
-"""The SQL of leased credits. Locks: wallets by user id, then ledger rows."""
+"""The SQL of leased credits. Locks: usage ids, wallets by user id, then ledger rows."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -38,11 +38,14 @@ select * from unnest($1::text::uuid[], $2::text::uuid[], $3::text::uuid[], $4::t
 """
 
 _METER = """
-insert into app.usage_event (usage_id, user_id, job_id, key, kind, subject, quantities)
-select usage_id, user_id, job_id, key, kind, subject, quantities
-from json_to_recordset($1::text::json) as u(usage_id uuid, user_id uuid, job_id uuid,
-  key text, kind text, subject text, quantities jsonb)
-on conflict do nothing
+with used as materialized (
+  select * from json_to_recordset($1::text::json) as u(usage_id uuid, user_id uuid, job_id uuid,
+    key text, kind text, subject text, quantities jsonb)),
+written as (
+  insert into app.usage_event (usage_id, user_id, job_id, key, kind, subject, quantities)
+  select usage_id, user_id, job_id, key, kind, subject, quantities from used
+  on conflict do nothing returning usage_id)
+select usage_id from used except select usage_id from written
 """
 
 _WRITTEN = """
@@ -85,8 +88,8 @@ async def charge(uow: UnitOfWork, charged: Sequence[tuple[UUID, Charge]]) -> Non
     )
 
 
-async def meter(uow: UnitOfWork, usages: Sequence[Usage]) -> None:
-    """Record usage; an id recorded before is left as it was."""
+async def meter(uow: UnitOfWork, usages: Sequence[Usage]) -> set[UUID]:
+    """Record usage; the ids that were recorded before, which are left as they were."""
     rows = [
         {
             "usage_id": one.usage_id,
@@ -99,7 +102,7 @@ async def meter(uow: UnitOfWork, usages: Sequence[Usage]) -> None:
         }
         for one in usages
     ]
-    await uow.fetch(_METER, orjson.dumps(rows).decode())
+    return {usage_id for (usage_id,) in await uow.fetch(_METER, orjson.dumps(rows).decode())}
 
 
 async def is_written(uow: UnitOfWork, holds: Sequence[UUID], calls: Sequence[UUID]) -> bool:

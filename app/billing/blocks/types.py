@@ -1,6 +1,6 @@
 """Values of leased credits: the terms of a lease, a charge, and what one transaction writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
@@ -69,6 +69,11 @@ class Roll(NamedTuple):
     def captured_micro(self) -> int:
         """What is captured of the old lease."""
         return sum(charge.amount_micro for charge in self.charges)
+
+    def without(self, paid: Collection[UUID]) -> "Roll":
+        """The same, less the charges of these calls: their credits go back with the rest."""
+        kept = tuple(charge for charge in self.charges if charge.call_id not in paid)
+        return self._replace(charges=kept)
 
 
 @dataclass(slots=True)

@@ -18,10 +18,11 @@ async def write(uow: UnitOfWork, batch: Batch, lifetime_s: float) -> Outcome:
     fresh = [roll.lease for roll in batch.rolls if roll.lease is not None]
     if batch.is_repeat and await _is_written(uow, batch):
         return Outcome(await store.leases(uow, [lease.hold_id for lease in fresh]))
-    uncollected = await _capture(uow, batch.rolls, lifetime_s)
+    # Usage first: what another process has recorded and taken meanwhile is not taken again.
+    paid = await store.meter(uow, batch.usages) if batch.usages else set()
+    rolls = [roll.without(paid) for roll in batch.rolls] if paid else batch.rolls
+    uncollected = await _capture(uow, rolls, lifetime_s)
     leased = await store.lease(uow, fresh, lifetime_s) if fresh else {}
-    if batch.usages:
-        await store.meter(uow, batch.usages)
     return Outcome(leased, uncollected)
 
 
