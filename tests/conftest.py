@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -20,6 +21,11 @@ from app.kernel.migrate import upgrade
 from tests.books import off_books
 
 pytest_plugins = ["tests.sandbox.kubernetes.option", "tests.strict"]
+# What an example costs says more of the machine than of the code.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 def cannot_run(reason: str) -> NoReturn:
@@ -98,6 +104,10 @@ def _clone(admin: psycopg.Connection[object], name: str, template: str) -> None:
             return
 
 
+_END = """
+select count(pg_terminate_backend(pid)) from pg_stat_activity
+where datname = %s and pid <> pg_backend_pid()
+"""
 _WIPE = """
 do $$
 declare one regclass;
@@ -116,11 +126,9 @@ _CLONES: dict[tuple[str, str], str] = {}
 def _wiped(hub: Hub, name: str) -> str:
     """A database of this process without rows and without connections of earlier tests."""
     with psycopg.connect(hub.dsn(hub.superuser, name), autocommit=True) as conn:
-        conn.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = %s and pid <> pg_backend_pid()",
-            (name,),
-        )
+        # Until they are gone: one that is told to end may still commit before it does.
+        while conn.execute(_END, (name,)).fetchone() != (0,):
+            pass
         conn.execute(_WIPE)
     return name
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from app.auth.claims import TokenRules
 from app.auth.jwt import TokenVerifier, is_token, token_verifier
 from app.auth.keyset import KeySet, download, parse
-from app.kernel.clock import SystemClock
+from app.kernel.clock import Clock, SystemClock
 from app.kernel.errors import AppError, Code
 from app.kernel.settings import Settings
 from tests.auth.issuer import AUDIENCE, ISSUER, SECRET, Issuer, segment, serving
@@ -35,8 +35,9 @@ def issuer(keyed: Issuer) -> Issuer:
     return keyed
 
 
-def verifier(issuer: Issuer, rules: TokenRules = RULES) -> TokenVerifier:
-    return TokenVerifier(rules, KeySet(issuer.fetch, SystemClock()), SystemClock())
+def verifier(issuer: Issuer, clock: Clock | None = None) -> TokenVerifier:
+    now = clock or SystemClock()
+    return TokenVerifier(RULES, KeySet(issuer.fetch, now), now)
 
 
 async def refusal(token: str, by: TokenVerifier) -> str:
@@ -117,7 +118,8 @@ async def test_a_token_is_not_believed(issuer: Issuer, name: str) -> None:
 
 
 async def test_the_leeway(issuer: Issuer) -> None:
-    by, now = verifier(issuer), int(time.time())
+    clock = ManualClock()
+    by, now = verifier(issuer, clock), int(clock.now().timestamp())
     await by.verify(issuer.token(exp=now - 20, nbf=now + 20, iat=now + 20))
 
 
@@ -192,7 +194,10 @@ def test_keys_that_verify_nothing_are_left_out() -> None:
             parse(raw)
 
 
-async def test_keys_come_through_the_guarded_way_out(issuer: Issuer) -> None:
+async def test_keys_come_through_the_guarded_way_out(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.auth.keyset._TOTAL_S", 60.0)
     with pytest.raises(AppError) as caught:
         download("http://127.0.0.1:1/keys", allow_private=False)
     assert caught.value.code is Code.CONFIG_INVALID

@@ -33,7 +33,7 @@ from app.proxy import ToolCall, ToolResult, Usage
 from app.storage import LocalBlobs, Storage
 from tests.books import assert_balanced
 from tests.faults.failpoints import Failpoints, die
-from tests.faults.history import Diary, Row, now
+from tests.faults.history import Diary, Row, figures, now
 from tests.orchestration.conftest import Bench, ScriptedHandler, ScriptedTools
 
 GRANT = 10**12
@@ -74,11 +74,19 @@ class CrewTools(ScriptedTools):
         if name == "stop" and not (mark := self.diary.path.with_suffix(".stopped")).exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGSTOP)
+        if name == "wait":
+            while not _gate(self.diary.path.parent).exists():
+                await asyncio.sleep(0.02)
         if name == "refuse":
             return AppError(Code.GENE_NOT_FOUND, "no such gene")
         if name == "down":
             return AppError(Code.TOOL_SERVER_DOWN, "gone")
         return None
+
+
+def _gate(home: Path) -> Path:
+    """While it is not there, calls of `crew.wait` do not end."""
+    return home / "gate"
 
 
 class NotedLifecycle(Lifecycle):
@@ -147,7 +155,6 @@ async def open_bench(
 async def _work(orders: Orders) -> None:
     stop, diary = asyncio.Event(), Diary(orders.home / "history")
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    _listening(orders.home, os.getpid()).touch()
     NotedLifecycle.diary = diary
     store.claim = _noted_claim(diary)
     async with open_bench(orders.dsn, orders.home, NotedLifecycle, **orders.settings) as bench:
@@ -159,11 +166,6 @@ async def _work(orders: Orders) -> None:
         await stop.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def _listening(home: Path, pid: int) -> Path:
-    """There from the moment that the worker process `pid` can be told to leave."""
-    return home / f"listening-{pid}"
 
 
 async def run_task(ctx: JobContext) -> Outcome:
@@ -219,9 +221,15 @@ class Crew:
         self.workers.append(process)
         return process
 
-    async def is_listening(self, worker: BaseProcess) -> bool:
-        """Whether a worker that is told to leave will do so of its own; before, it just dies."""
-        return _listening(self.home, worker.pid or 0).exists()
+    def let_go(self) -> None:
+        """Let calls of `crew.wait` end, those that wait and all later ones."""
+        _gate(self.home).touch()
+
+    async def has_begun(self, worker: BaseProcess, leases: int = 1) -> bool:
+        """Whether a worker has got so many leases; then it can be told to leave, too."""
+        lines = self.diary.read() if self.diary.path.exists() else []
+        mine = [line for line in lines if line["pid"] == worker.pid]
+        return figures(mine)["starts"] >= leases
 
     def close(self) -> None:
         for worker in self.workers:

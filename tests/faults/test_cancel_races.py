@@ -24,6 +24,8 @@ SEED = 20250312
 RACES = 3000 if SECONDS else 240
 PRICE = Quote("tool", "a.b", "outcome", 1000, 1)
 ENDS = ("Success", "Failed", "Cancelled", "Dead")
+# What owners are told when their cancels come before, during and after the run.
+MOMENTS = {"Cancelled", "Running", "job_finished"}
 
 
 class FickleTools(ScriptedTools):
@@ -69,7 +71,7 @@ async def test_cancels_race_everything_else(bench: Bench) -> None:
     intake, made = Intake(bench.jobs, bench.database), 0
     changes = {"lane_capacity": 40, "worker_concurrency": 16, "lease_seconds": 60}
     async with bench.working(**changes, max_attempts=2), bench.working(**changes, max_attempts=2):
-        while made < RACES:
+        while made < RACES or not told.keys() >= MOMENTS:
             requests = [
                 bench.request(
                     kind=chance.choice(["tool", "tool", "task"]),
@@ -88,8 +90,6 @@ async def test_cancels_race_everything_else(bench: Bench) -> None:
                 told.update(await asyncio.gather(*(cancel(bench, one, chance) for one in jobs)))
         await until(lambda: _is_empty(bench), 60)
     ends = await _assert_settled_as_ended(bench, made)
-    # The races were real: cancels came before, during and after.
-    assert {"Cancelled", "Running", "job_finished"} <= told.keys(), told
     assert ends["Cancelled"] >= told["Cancelled"]
     assert set(ends) <= set(ENDS)
     assert set(ends) >= {"Success", "Failed", "Cancelled"}

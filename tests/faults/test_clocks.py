@@ -1,5 +1,6 @@
 """Workers whose clocks are wrong by minutes: leases know the database's clock only."""
 
+import functools
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from app.kernel.errors import AppError, Code
 from app.kernel.principal import Principal
 from app.kernel.uow import Params, UnitOfWork
 from app.orchestration import Intake
-from tests.faults.conftest import until
+from tests.faults.conftest import LONG_LEASE_S, until
 from tests.faults.crew import Crew
 from tests.faults.history import judge
 from tests.orchestration.conftest import Bench, bench
@@ -33,12 +34,17 @@ async def test_workers_five_minutes_fast_and_slow_share_the_work(crew: Crew) -> 
         crew.diary.note("submit", 0, key=key)
     await Intake(bench.jobs, bench.database).submit_many(
         [
-            crew.request(ms=20, idempotency_key=key, kind="task" if int(key) % 10 == 0 else "tool")
+            crew.request("crew.wait", idempotency_key=key)
+            if int(key) % 10
+            else crew.request(ms=20, idempotency_key=key, kind="task")
             for key in keys
         ]
     )
     for skew in (SKEW_S, -SKEW_S):
-        crew.start(clock_s=skew, lease_seconds=30, lane_capacity=10)
+        worker = crew.start(clock_s=skew, lease_seconds=LONG_LEASE_S, lane_capacity=10)
+        # Nothing ends before both have begun, so that no one of them is too late.
+        await until(functools.partial(crew.has_begun, worker))
+    crew.let_go()
     await until(crew.is_idle)
     rows = await crew.rows()
     assert judge(crew.diary.read(), rows) == []

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from app.kernel.errors import AppError, Code
-from app.kernel.principal import SERVICE
 from app.orchestration import Intake, JobRequest, Jobs, Submitted
 from tests.books import assert_balanced
-from tests.faults.conftest import until
+from tests.faults.conftest import LONG_LEASE_S, expire, until
 from tests.faults.crew import Crew, open_crew, run_task
 from tests.faults.failpoints import FAULTS, Failpoints
 from tests.faults.summary import SECONDS, record
@@ -138,15 +137,6 @@ async def test_a_fault_at_every_point_of_a_job(crew: Crew, name: str) -> None:
     record(f"points_of_{name.replace(' ', '_')}", points=number)
 
 
-async def expire(crew: Crew) -> None:
-    """Let every lease run out, as time would."""
-    async with crew.bench.database.begin(SERVICE) as uow:
-        await uow.execute(
-            "update app.job_queue set lease_until = now() - interval '1 s'"
-            " where lease_until is not null"
-        )
-
-
 @pytest.mark.parametrize(("name", "step"), [("call", 1), *KILLED])
 async def test_a_worker_is_killed_at_every_point_of_a_job(crew: Crew, name: str, step: int) -> None:
     case, bench = CASES[name], crew.bench
@@ -155,7 +145,10 @@ async def test_a_worker_is_killed_at_every_point_of_a_job(crew: Crew, name: str,
         job = (await Intake(bench.jobs, bench.database).submit(case.request(crew))).job
         # Its lease is long: only the test's decree ends it, so that nothing waits.
         worker = crew.start(
-            dies_at=number, lease_seconds=60, max_attempts=case.max_attempts, poll_seconds=5
+            dies_at=number,
+            lease_seconds=LONG_LEASE_S,
+            max_attempts=case.max_attempts,
+            poll_seconds=5,
         )
 
         async def is_decided(worker: Any = worker, job_id: Any = job.job_id) -> bool:
@@ -164,7 +157,7 @@ async def test_a_worker_is_killed_at_every_point_of_a_job(crew: Crew, name: str,
         await until(is_decided)
         has_died = worker.exitcode == -signal.SIGKILL
         worker.terminate()
-        await expire(crew)
+        await expire(bench.database)
         async with bench.working(max_attempts=case.max_attempts):
             done = await bench.until_ended(job.job_id)
         assert done.status == case.status, (number, done.error)

@@ -1,13 +1,14 @@
 """A worker dies at any moment: the job ends well, is paid once, and no finished work is redone."""
 
 import signal
+from typing import Any
 from uuid import UUID
 
 import psutil
 import pytest
 
 from app.agents.types import ROLES
-from tests.faults.conftest import SHORT_LEASE_S, Platform, ended, until
+from tests.faults.conftest import LONG_LEASE_S, Platform, ended, expire, until
 from tests.faults.tiny import FILES, PRICE, content
 
 pytestmark = pytest.mark.anyio
@@ -23,12 +24,18 @@ async def _assert_whole(platform: Platform, job_id: UUID) -> None:
     assert (await platform.view(job_id)).final_output == {"note": "note"}
 
 
+async def _killed_at(platform: Platform, point: str, **changes: Any) -> None:
+    """A worker ran until the point and is dead, and so is its lease."""
+    killed = platform.start_worker(at=point, lease_seconds=LONG_LEASE_S, **changes)
+    assert await ended(killed) == -signal.SIGKILL
+    await expire(platform.services.database)
+
+
 @pytest.mark.parametrize("moment", ["begun", "worked", "recorded"])
 @pytest.mark.parametrize("role", ROLES)
 async def test_killed_in_a_node(platform: Platform, role: str, moment: str) -> None:
     job = await platform.submit()
-    killed = platform.start_worker(at=f"{role}:{moment}", lease_seconds=SHORT_LEASE_S)
-    assert await ended(killed) == -signal.SIGKILL
+    await _killed_at(platform, f"{role}:{moment}")
     place = [*ROLES].index(role)
     before = await platform.runs(job.job_id)
     assert [run[0] for run in before] == list(ROLES[: place + (moment == "recorded")])
@@ -54,8 +61,7 @@ async def test_killed_in_a_node(platform: Platform, role: str, moment: str) -> N
 async def test_killed_around_its_files(platform: Platform, moment: str) -> None:
     """With one blob of two stored; with both and no end begun; in the transaction of the end."""
     job = await platform.submit()
-    killed = platform.start_worker(at=moment, lease_seconds=SHORT_LEASE_S)
-    assert await ended(killed) == -signal.SIGKILL
+    await _killed_at(platform, moment)
     assert await platform.artifacts(job.job_id) == {}
     assert not (await platform.view(job.job_id)).is_terminal
 
@@ -68,8 +74,7 @@ async def test_killed_around_its_files(platform: Platform, moment: str) -> None:
 
 async def test_killed_right_after_the_end(platform: Platform) -> None:
     job = await platform.submit()
-    killed = platform.start_worker(at="ended", lease_seconds=SHORT_LEASE_S)
-    assert await ended(killed) == -signal.SIGKILL
+    await _killed_at(platform, "ended")
     await _assert_whole(platform, job.job_id)
     other = await platform.submit(note="another")
     platform.start_worker()
@@ -81,11 +86,9 @@ async def test_killed_right_after_the_end(platform: Platform) -> None:
 
 async def test_a_job_that_kills_every_worker_is_put_aside_and_free(platform: Platform) -> None:
     job = await platform.submit()
-    changes = {"lease_seconds": SHORT_LEASE_S, "max_attempts": 2}
     for _ in range(2):
-        killed = platform.start_worker(at="coder:begun", **changes)
-        assert await ended(killed) == -signal.SIGKILL
-    platform.start_worker(**changes)
+        await _killed_at(platform, "coder:begun", max_attempts=2)
+    platform.start_worker(max_attempts=2)
     dead = await platform.until_ended(job.job_id)
     assert dead.error is not None
     assert dead.error["details"]["cause"]["code"] == "lease_lost"
@@ -96,14 +99,15 @@ async def test_a_job_that_kills_every_worker_is_put_aside_and_free(platform: Pla
 @pytest.mark.parametrize("moment", ["coder:worked", "stored"])
 async def test_a_stopped_worker_comes_back_too_late(platform: Platform, moment: str) -> None:
     job = await platform.submit()
-    stopped = platform.start_worker(at=moment, by=signal.SIGSTOP, lease_seconds=SHORT_LEASE_S)
+    stopped = platform.start_worker(at=moment, by=signal.SIGSTOP, lease_seconds=LONG_LEASE_S)
     process = psutil.Process(stopped.pid)
 
     async def is_stopped() -> bool:
         return bool(process.status() == psutil.STATUS_STOPPED)
 
     await until(is_stopped)
-    second = platform.start_worker()
+    await expire(platform.services.database)
+    second = platform.start_worker(lease_seconds=LONG_LEASE_S)
     await platform.until_ended(job.job_id)
     done, trace = await platform.view(job.job_id), await platform.events(job.job_id)
     second.terminate()

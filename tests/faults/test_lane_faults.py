@@ -13,7 +13,7 @@ from app.kernel.principal import SERVICE, Principal
 from app.kernel.uow import UnitOfWork
 from app.orchestration import JobView, Worker, store
 from app.orchestration.types import End
-from tests.faults.conftest import until
+from tests.faults.conftest import LONG_LEASE_S, until
 from tests.orchestration.conftest import Bench, ScriptedTools, bench
 
 __all__ = ["bench"]
@@ -56,7 +56,7 @@ class Gate:
 
 async def test_a_call_that_fails_while_the_database_is_away_is_tried_again(bench: Bench) -> None:
     gate = Gate(bench)
-    worker = bench.new_worker(lease_seconds=0.6)
+    worker = bench.new_worker(lease_seconds=0.6, max_attempts=1000)
     worker._transactions = worker._lanes[0]._transactions = gate
     reached = bench.tools.hold()
     bench.tools.answer = AppError(Code.TOOL_SERVER_DOWN, "gone")
@@ -123,7 +123,7 @@ async def test_an_answer_that_cannot_be_stored_fails_its_own_job_only(bench: Ben
     jobs: dict[UUID, str] = {}
     for tool in ("a.b", "a.bad", "a.b", "a.bad", "a.b"):
         jobs[(await submit(bench, tool)).job_id] = tool
-    async with bench.working():
+    async with bench.working(lease_seconds=LONG_LEASE_S):
         for job_id, tool in jobs.items():
             done = await bench.until_ended(job_id)
             if tool == "a.bad":

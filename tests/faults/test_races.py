@@ -58,7 +58,7 @@ async def test_a_worker_that_leases_its_own_lost_job_keeps_the_new_lease(bench: 
 
     bench.handler.run_once = run
     job = await bench.submit()
-    async with bench.working(lease_seconds=1.5):
+    async with bench.working(lease_seconds=9.0):
         await asyncio.wait_for(started[1].wait(), 20)
         async with asyncio.timeout(20):
             # The heartbeat may be quicker than the claim; then the lease is lost once more.

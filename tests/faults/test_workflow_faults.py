@@ -19,7 +19,7 @@ from app.billing import to_micro
 from app.kernel.principal import SERVICE
 from app.orchestration import JobView, workflow_job
 from tests.books import assert_balanced
-from tests.faults.conftest import ended, until
+from tests.faults.conftest import LONG_LEASE_S, ended, expire, until
 from tests.faults.crew import Crew, open_crew
 from tests.faults.failpoints import FAULTS, Failpoints
 from tests.faults.summary import SECONDS
@@ -107,11 +107,14 @@ async def test_killed_between_any_two_statements(crew: Crew, first: int) -> None
     tools = cast(Tools, crew.bench.tools)
     for at in range(first, MOST, 3 * STEP):
         job = await submit(crew)
-        victim = start(Orders(crew.bench.database.dsn, crew.home, at, QUICK))
+        # Its lease is long: it may pause and keeps it, and the test's decree ends it.
+        settings = {**QUICK, "lease_seconds": LONG_LEASE_S}
+        victim = start(Orders(crew.bench.database.dsn, crew.home, at, settings))
         crew.workers.append(victim)
         has_died = await _until_dead_or_done(crew, victim, job)
+        await expire(crew.bench.database)
         kept, before = await steps(crew, job.job_id), calls(crew, job.job_id)
-        async with working(crew.bench, tools):
+        async with working(crew.bench, tools, lease_seconds=LONG_LEASE_S):
             await crew.bench.until_ended(job.job_id)
         after, again = await steps(crew, job.job_id), calls(crew, job.job_id)
         assert {path: after[path] for path in kept} == kept
