@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -19,6 +20,7 @@ _CHANNEL = "uaol_wake"
 _COALESCE_S = 0.005
 _CANCEL_S = 1.0
 _RETRY_S = 1.0
+_START_S = 5.0
 _SWEEP = 256
 _log = logging.getLogger(__name__)
 
@@ -42,19 +44,27 @@ class Wakeups:
         self._tickets: dict[str, WeakSet[Ticket]] = {}
         self._observers: list[Callable[[str], None]] = []
         self._gap_observers: list[Callable[[], None]] = []
-        self._has_listened = False
+        self._has_started = asyncio.Event()
         self._sweep_at = _SWEEP
         self._pending: set[str] = set()
         self._dirty = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin to listen and to send; without a DSN only this process is woken."""
+        """Begin to listen and to send; without a DSN only this process is woken.
+
+        Returns once others are heard, so that who follows from then on misses nothing. Where that
+        takes long or fails, it goes on without, and everybody looks again when others are heard.
+        """
         if self._dsn is not None and not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._forever(self._listen), name="wakeups-listen"),
                 asyncio.create_task(self._forever(self._send), name="wakeups-send"),
             ]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_START_S):
+                    await self._has_started.wait()
+            self._has_started.set()
 
     async def close(self) -> None:
         """Stop both tasks and their connections."""
@@ -152,6 +162,7 @@ class Wakeups:
                 await step()
             except (Error, OSError) as error:
                 _log.warning("wake-ups interrupted", extra={"reason": str(error)})
+                self._has_started.set()
                 await asyncio.sleep(_RETRY_S)
 
     async def _connect(self) -> AsyncConnection[Any]:
@@ -161,9 +172,9 @@ class Wakeups:
     async def _listen(self) -> None:
         async with await self._connect() as conn:
             await conn.execute(f"listen {_CHANNEL}")
-            if self._has_listened:
+            if self._has_started.is_set():
                 self._missed()
-            self._has_listened = True
+            self._has_started.set()
             async for notice in conn.notifies():
                 if notice.pid != getattr(self, "_sender_pid", None):
                     self._wake_local(notice.payload)
