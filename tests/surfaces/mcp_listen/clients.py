@@ -14,12 +14,31 @@ from tests.surfaces.test_mcp import Era
 from tests.surfaces.world import Person
 
 
+def noting(has_stream: asyncio.Event | None) -> dict[str, list[Any]]:
+    """Hooks that set the event once the session's own stream is open.
+
+    The client opens it when it likes, and what is told before is not heard.
+    """
+
+    async def note(response: httpx2.Response) -> None:
+        if has_stream is not None and response.request.method == "GET" and response.is_success:
+            has_stream.set()
+
+    return {"response": [note]}
+
+
 @asynccontextmanager
 async def connected(
-    url: str, who: Person, era: Era = "auto", **callbacks: Any
+    url: str,
+    who: Person,
+    era: Era = "auto",
+    *,
+    has_stream: asyncio.Event | None = None,
+    **callbacks: Any,
 ) -> AsyncIterator[Client]:
-    """A client; `callbacks` are those of the SDK's client."""
-    async with httpx2.AsyncClient(headers=dict(who.headers), timeout=60) as http:
+    """A client; `callbacks` are those of the SDK's client. For `has_stream` see `noting`."""
+    hooks, headers = noting(has_stream), dict(who.headers)
+    async with httpx2.AsyncClient(headers=headers, timeout=60, event_hooks=hooks) as http:
         transport = streamable_http_client(f"{url}/mcp", http_client=http)
         async with Client(transport, mode=era, **callbacks) as client:
             yield client

@@ -21,7 +21,7 @@ async def test_a_run_of_one_process_is_told_by_the_other(
     async with (
         connected(url, world.alice) as client,
         connected(elsewhere, world.alice) as other,
-        asyncio.timeout(30),
+        asyncio.timeout(60),
     ):
         async with other.listen(resources_list_changed=True) as lists:
             job = await call(client, "bio_agent.run_task", template="echo", input={"text": "wait"})
@@ -36,15 +36,17 @@ async def test_a_run_of_one_process_is_told_by_the_other(
 async def test_a_session_of_the_other_process_is_told(
     url: str, elsewhere: str, world: World
 ) -> None:
-    inbox, services = Inbox(), world.services
+    inbox, services, has_stream = Inbox(), world.services, asyncio.Event()
     async with (
         connected(url, world.alice) as client,
-        connected(elsewhere, world.alice, "legacy", message_handler=inbox) as other,
-        asyncio.timeout(30),
+        connected(
+            elsewhere, world.alice, "legacy", has_stream=has_stream, message_handler=inbox
+        ) as other,
+        asyncio.timeout(60),
     ):
-        while not inbox.has(types.ResourceListChangedNotification):
-            await call(client, "bio_agent.run_task", template="echo", input={"text": "hello"})
+        await has_stream.wait()
         job = await call(client, "bio_agent.run_task", template="echo", input={"text": "wait"})
+        await until(lambda: inbox.has(types.ResourceListChangedNotification))
         uri = f"uaol://jobs/{job['job_id']}/report"
         await subscribe(other, uri)
         world.task.go.set()

@@ -1,5 +1,6 @@
 """Requests of 2026-07-28 over plain HTTP: what the SDK's client does not know or would not send."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
@@ -74,11 +75,10 @@ class Raw:
 
     async def until(self, task_id: str, *states: str) -> dict[str, Any]:
         """Poll a task until it is in one of the states."""
-        for _ in range(2_000):
-            task = await self.result("tasks/get", taskId=task_id)
-            if task["status"] in states:
-                return task
-        raise AssertionError(f"the task stays {task['status']}")
+        async with asyncio.timeout(30):
+            while (task := await self.result("tasks/get", taskId=task_id))["status"] not in states:
+                pass
+        return task
 
 
 @asynccontextmanager
