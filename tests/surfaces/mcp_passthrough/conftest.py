@@ -24,6 +24,7 @@ from app.proxy import ToolProxy
 from app.registry import Prices, ServerConfig, ToolDefinition
 from app.surfaces.listening import bind, listening
 from app.surfaces.services import Services
+from tests.surfaces.mcp_listen.clients import noting
 from tests.surfaces.mcp_passthrough.upstream import Everything
 from tests.surfaces.world import Person, World
 
@@ -41,10 +42,16 @@ class Door:
 
     @asynccontextmanager
     async def client(
-        self, slug: str | None, era: Era = "auto", who: Person | None = None, **keys: Any
+        self,
+        slug: str | None,
+        era: Era = "auto",
+        who: Person | None = None,
+        *,
+        has_stream: asyncio.Event | None = None,
+        **keys: Any,
     ) -> AsyncIterator[Client]:
-        headers = dict((who or self.world.alice).headers)
-        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+        headers, hooks = dict((who or self.world.alice).headers), noting(has_stream)
+        async with httpx2.AsyncClient(headers=headers, timeout=60, event_hooks=hooks) as http:
             url = f"{self.url}/mcp" if slug is None else f"{self.url}/mcp/servers/{slug}"
             async with Client(
                 streamable_http_client(url, http_client=http), mode=era, cache=None, **keys
@@ -58,10 +65,10 @@ class Door:
             wallet = await self.services.billing.wallet(uow, person.user_id)
         return wallet.captured_micro, wallet.held_micro
 
-    async def settled(self, captured: int) -> None:
+    async def settled(self, captured: int, who: Person | None = None) -> None:
         """Wait until nothing is held, and see that so much was charged."""
         async with asyncio.timeout(20):
-            while (spent := await self.spent())[1]:
+            while (spent := await self.spent(who))[1]:
                 await asyncio.sleep(0.02)
         assert spent == (captured, 0)
 

@@ -13,7 +13,7 @@ from tests.books import assert_balanced
 from tests.surfaces.mcp_passthrough.conftest import PRICE, Door, Open, config
 from tests.surfaces.mcp_passthrough.test_borders import HELLO, http, legacy
 from tests.surfaces.mcp_passthrough.upstream import Everything
-from tests.surfaces.world import person
+from tests.surfaces.world import Person, person
 
 pytestmark = pytest.mark.anyio
 # The first version whose streams begin with an id.
@@ -57,10 +57,18 @@ async def late(client: httpx2.AsyncClient, named: dict[str, str], last: str) -> 
     raise AssertionError("the stream had no message")
 
 
-async def left(door: Door, client: httpx2.AsyncClient, named: dict[str, str]) -> str:
+async def left(
+    server: Everything,
+    door: Door,
+    client: httpx2.AsyncClient,
+    named: dict[str, str],
+    who: Person | None = None,
+) -> str:
     """Leave a call under way; the id to go on from. Nothing is held for it any more."""
     last = await first_id(client, named, "tools/call", WAIT)
-    await door.settled(0)
+    async with asyncio.timeout(20):
+        await server.waiting.wait()
+    await door.settled(0, who)
     return last
 
 
@@ -68,7 +76,7 @@ async def test_a_late_answer_is_paid_for_once_in_whatever_process(opened: Open) 
     server = Everything(eras="legacy", keeps_events=True)
     async with server.serving(), opened(config(server)) as here, opened(config(server)) as there:
         async with http(here) as client, http(there) as other, session(client) as named:
-            last = await left(here, client, named)
+            last = await left(server, here, client, named)
             server.released.set()
             answer = await late(other, named, last)
             assert answer["result"]["content"][0]["text"] == "wait {}"
@@ -100,7 +108,7 @@ async def test_who_cannot_pay_does_not_get_it(opened: Open) -> None:
     async with server.serving(), opened(config(server)) as door:
         poor = await person(door.services, "poor@example.org", granted=PRICE)
         async with http(door, poor.headers) as client, session(client) as named:
-            last = await first_id(client, named, "tools/call", WAIT)
+            last = await left(server, door, client, named, poor)
             paid = await client.post("all", **_with(legacy("tools/call", ECHO), named))
             assert "result" in paid.text
             server.released.set()
@@ -128,7 +136,7 @@ async def test_an_id_is_good_in_its_own_session_only(opened: Open) -> None:
     server = Everything(eras="legacy", keeps_events=True)
     async with server.serving(), opened(config(server)) as door:
         async with http(door) as client, session(client) as first, session(client) as second:
-            last = await left(door, client, first)
+            last = await left(server, door, client, first)
             for named, given in ((second, last), (first, "1"), (first, last[:-2])):
                 answer = await client.get("all", headers=named | {"last-event-id": given})
                 assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
@@ -140,7 +148,7 @@ async def test_an_id_used_again_fetches_no_other_answer(opened: Open) -> None:
     server = Everything(eras="legacy", keeps_events=True)
     async with server.serving(), opened(config(server)) as door:
         async with http(door) as client, session(client) as named:
-            last = await left(door, client, named)
+            last = await left(server, door, client, named)
             other = await client.post("all", **_with(legacy("tools/call", ECHO), named))
             assert "echo" in other.text
             server.released.set()
@@ -154,7 +162,7 @@ async def test_who_cancels_by_their_own_id_is_heard(opened: Open) -> None:
     server = Everything(eras="legacy", keeps_events=True)
     async with server.serving(), opened(config(server)) as door:
         async with http(door) as client, session(client) as named:
-            await left(door, client, named)
+            await left(server, door, client, named)
             said = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
             told = await client.post("all", json=said | {"params": {"requestId": 1}}, headers=named)
             assert told.status_code == 202

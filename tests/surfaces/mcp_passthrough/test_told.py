@@ -36,7 +36,7 @@ async def test_a_client_that_listens_is_told(opened: Open, tmp_path: Path, name:
         tools = client.server_capabilities.tools
         assert tools is not None
         assert tools.list_changed
-        async with asyncio.timeout(30), client.listen(tools_list_changed=True) as events:
+        async with asyncio.timeout(60), client.listen(tools_list_changed=True) as events:
             assert await described(client) == ["Runs."]
             await announce(client, text)
             async for _ in events:
@@ -48,7 +48,7 @@ async def test_a_client_that_listens_is_told(opened: Open, tmp_path: Path, name:
 async def test_a_session_is_told(opened: Open, tmp_path: Path, name: str) -> None:
     (text := tmp_path / "description").write_text("Runs.")
     server = python_server(f"{name}.py", env={"DESCRIPTION": str(text)}, is_trusted=True)
-    is_told = asyncio.Event()
+    is_told, has_stream = asyncio.Event(), asyncio.Event()
 
     async def heard(message: object) -> None:
         if isinstance(message, types.ToolListChangedNotification):
@@ -56,12 +56,14 @@ async def test_a_session_is_told(opened: Open, tmp_path: Path, name: str) -> Non
 
     async with (
         opened(server) as door,
-        door.client(name, "legacy", message_handler=heard) as client,
+        door.client(name, "legacy", has_stream=has_stream, message_handler=heard) as client,
     ):
         tools = client.server_capabilities.tools
         assert tools is not None
         assert tools.list_changed
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
+            # The client opens it when it likes; what is told before is not heard.
+            await has_stream.wait()
             assert await described(client) == ["Runs."]
             await announce(client, text)
             await is_told.wait()

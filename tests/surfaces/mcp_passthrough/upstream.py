@@ -66,6 +66,12 @@ class Everything:
     def calls(self) -> list[Any]:
         return [body for body in self.bodies if body.get("method") == "tools/call"]
 
+    @property
+    def cities(self) -> list[str]:
+        """The values of the header that the tool `city` declares."""
+        named = [pair for headers in self.requests for pair in headers]
+        return [value for name, value in named if name == "mcp-param-city"]
+
     async def list_tools(self, _: Any, __: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=TOOLS)
 
@@ -155,6 +161,14 @@ class Everything:
             self.port = listener.getsockname()[1]
             async with serving(self, listener, "on"):
                 yield
+
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Its port while it does not serve: nobody else's, and nobody answers there."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self.port = taken.getsockname()[1]
+            yield
 
 
 def _said(text: str, *, structured: Any = None, is_error: bool = False) -> types.CallToolResult:
