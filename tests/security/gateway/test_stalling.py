@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from app.kernel.settings import Settings
+from app.surfaces.patience import PatientProtocol
 from tests.security.gateway.conftest import free, head, raw
 from tests.surfaces.fastpath import conftest as fastpath
 from tests.surfaces.fastpath.conftest import Far, message
@@ -113,6 +114,30 @@ async def test_a_stream_that_nobody_reads(far: Far) -> None:
     async with far.http.stream("GET", f"{far.url}/sse", headers=known) as again:
         assert again.status_code == 200
     await free(far)
+
+
+class _Waiting(PatientProtocol):
+    """A connection that waits for the head of a request; it is its own transport."""
+
+    def __init__(self) -> None:
+        self._waits_for, self._looks, self.is_ended = None, 0, False
+        self.transport = self  # type: ignore[assignment]
+
+    def _state(self) -> tuple[object, ...]:
+        return ("head",)
+
+    def abort(self) -> None:
+        self.is_ended = True
+
+
+def test_a_server_that_stood_still_itself_blames_no_client() -> None:
+    """Of a pause between two looks, however long, nobody can tell whose it was: four must agree."""
+    client = _Waiting()
+    ended = []
+    for _ in range(6):
+        client.check()
+        ended.append(client.is_ended)
+    assert ended == [False, False, False, False, True, True]
 
 
 async def test_a_stream_that_is_quiet_is_not_cut(far: Far) -> None:
