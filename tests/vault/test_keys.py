@@ -37,7 +37,7 @@ def keys(request: pytest.FixtureRequest, tmp_path: Path) -> KeyBackend:
         case "local":
             return LocalKeys(tmp_path / "keys")
         case "hashicorp":
-            return HashicorpKeys(request.getfixturevalue("transit").url, TOKEN, timeout_s=5)
+            return HashicorpKeys(request.getfixturevalue("transit").url, TOKEN, timeout_s=60)
     backend: KeyBackend = request.getfixturevalue("aws")
     return backend
 
@@ -107,7 +107,7 @@ async def test_local_keys_are_their_owners_alone(tmp_path: Path) -> None:
 async def test_a_vault_that_fails_is_unavailable_and_never_replaced(
     transit: Transit, fault: str
 ) -> None:
-    keys = HashicorpKeys(transit.url, TOKEN, timeout_s=5)
+    keys = HashicorpKeys(transit.url, TOKEN, timeout_s=60)
     wrapped = await keys.wrap(DATA_KEY, BINDING)
     transit.fault = fault
     for step in (
@@ -132,7 +132,7 @@ async def test_a_vault_that_is_not_there_is_unavailable(transit: Transit) -> Non
     with pytest.raises(AppError) as caught:
         await keys.wrap(DATA_KEY, BINDING)
     assert caught.value.code is Code.KEYS_UNAVAILABLE
-    wrong = HashicorpKeys(transit.url, "hvs.another", timeout_s=5)
+    wrong = HashicorpKeys(transit.url, "hvs.another", timeout_s=60)
     with pytest.raises(AppError) as refused:
         await wrong.wrap(DATA_KEY, BINDING)
     assert refused.value.code is Code.KEYS_UNAVAILABLE
