@@ -1,11 +1,12 @@
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.kernel.errors import Code
-from app.proxy.backends import process
+from app.proxy.backends import process, supervised
 from app.proxy.backends.pipes import LineTooLongError, read_lines
 from app.registry import ServerConfig, ToolOverride
 from tests.proxy.harness import World, python_server, running, until
@@ -18,14 +19,26 @@ ODD = python_server("odd.py")
 @pytest.fixture(scope="module")
 async def odd() -> AsyncIterator[World]:
     """One server for all tests; those that end it wait until it is back."""
-    async with running(ODD) as world:
+    async with running(replace(ODD, timeout_s=60.0)) as world:
         yield world
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls wait for a start as long as it takes where others work, too."""
+    monkeypatch.setattr(supervised, "RESTART_WAIT_S", 60.0)
+
+
+@pytest.fixture
+def unhurried(odd: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may take its time to show that it does not hang."""
+    monkeypatch.setattr(odd.proxy._backends["odd"], "_probe_s", 60.0)
 
 
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it goes as it is read
         return False
 
 
@@ -94,7 +107,9 @@ async def test_a_hanging_server_is_ended_and_started_again(odd: World) -> None:
     assert await works(odd)
 
 
-async def test_a_slow_tool_times_out_and_leaves_its_server_to_others(odd: World) -> None:
+async def test_a_slow_tool_times_out_and_leaves_its_server_to_others(
+    odd: World, unhurried: None
+) -> None:
     before = odd.health("odd").restarts
     other = asyncio.create_task(odd.call("odd.wait"))
     assert (await odd.refused("odd.wait", timeout_s=0.2)).code is Code.TOOL_TIMEOUT
@@ -106,7 +121,9 @@ async def test_a_slow_tool_times_out_and_leaves_its_server_to_others(odd: World)
     assert odd.health("odd").restarts == before
 
 
-async def test_a_server_that_times_out_again_and_again_is_ended(odd: World) -> None:
+async def test_a_server_that_times_out_again_and_again_is_ended(
+    odd: World, unhurried: None
+) -> None:
     async with odd.restart("odd"):
         for _ in range(3):
             assert (await odd.refused("odd.wait", timeout_s=0.05)).code is Code.TOOL_TIMEOUT
@@ -181,7 +198,7 @@ async def test_close_ends_the_process_and_the_calls_that_wait_for_it() -> None:
         answer = (await world.call("odd.pid")).structured
         assert answer is not None
         assert is_alive(answer["pid"])
-    assert not is_alive(answer["pid"])
+    await until(lambda: not is_alive(answer["pid"]))
     assert (await waiting).code is Code.TOOL_SERVER_DOWN
     assert (await world.refused("odd.pid")).code is Code.TOOL_SERVER_DOWN
 

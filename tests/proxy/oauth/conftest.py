@@ -53,7 +53,7 @@ class Connected:
 
     async def visit(self, url: str) -> dict[str, str]:
         """What the browser brings back from the authorization server."""
-        async with httpx2.AsyncClient(trust_env=False) as browser:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
             answer = await browser.get(url)
         assert answer.status_code == 302, answer.text
         return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
@@ -99,7 +99,7 @@ def _process(
     upstreams: dict[str, RemoteServer],
 ) -> Process:
     keeper = SecretKeeper(Vault(LocalKeys(folder / "keys"), clock, wakeups), database)
-    web = Web(allow_private=True, timeout_s=5)
+    web = Web(allow_private=True, timeout_s=60)
     find = upstreams.get
     connections = OAuthConnections(
         keeper, database, wakeups, clock, web, lambda slug: f"{HOME}/v1/oauth/connect/{slug}"

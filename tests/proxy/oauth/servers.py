@@ -100,7 +100,7 @@ class AuthServer:
         """A registered client, or the document behind its id."""
         if client_id in self.clients:
             return self.clients[client_id]
-        async with httpx2.AsyncClient(trust_env=False) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
             found = (await http.get(client_id)).json()
         assert found["client_id"] == client_id
         self.clients[client_id] = found

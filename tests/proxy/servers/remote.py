@@ -39,6 +39,7 @@ class Remote:
         self.answer: tuple[int, list[tuple[bytes, bytes]], bytes] | None = None
         self.requests: list[dict[str, str]] = []
         self.port = 0
+        self._listener: socket.socket | None = None
 
     @property
     def url(self) -> str:
@@ -57,8 +58,14 @@ class Remote:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", self.port))
-            self.port = listener.getsockname()[1]
+        with self.bind() as listener:
             async with serving(self, listener, "on"):
                 yield
+
+    def bind(self) -> socket.socket:
+        """The port, which is this server's from now on; nobody listens before it is served."""
+        if self._listener is None:
+            self._listener = socket.socket()
+            self._listener.bind(("127.0.0.1", 0))
+            self.port = self._listener.getsockname()[1]
+        return self._listener

@@ -8,7 +8,14 @@ from app.proxy.wire import Answer, HttpWire, Target
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[HttpWire]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wire's own short times, for a machine that stands still for a while."""
+    for name in ("guard.CONNECT_S", "connections.IDLE_S", "era._ASK_S", "sessions._CLOSE_S"):
+        monkeypatch.setattr(f"app.proxy.wire.{name}", 60.0)
+
+
+@pytest.fixture
+async def wire(patient: None) -> AsyncIterator[HttpWire]:
     made = HttpWire()
     yield made
     await made.close()

@@ -57,16 +57,17 @@ class Played:
 
 
 async def read_request(reader: asyncio.StreamReader) -> Seen | None:
+    """The next request; None if the client leaves before all of it has come."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        first, *lines = head.rstrip().split("\r\n")
+        headers = [tuple(line.split(": ", 1)) for line in lines]
+        named = [(name.lower(), value) for name, value in headers]
+        body = await reader.readexactly(int(dict(named).get("content-length", 0)))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-    first, *lines = head.rstrip().split("\r\n")
-    headers = [tuple(line.split(": ", 1)) for line in lines]
-    named = [(name.lower(), value) for name, value in headers]
-    length = int(dict(named).get("content-length", 0))
     method, path, _ = first.split(" ")
-    return Seen(method, path, named, await reader.readexactly(length))
+    return Seen(method, path, named, body)
 
 
 @asynccontextmanager

@@ -1,11 +1,12 @@
 import asyncio
 import json
+import socket
 from typing import Any
 
 import pytest
 
 from app.kernel.errors import Code
-from app.proxy.wire import HttpWire
+from app.proxy.wire import HttpWire, Target
 from tests.proxy.wire.conftest import Call, Refused
 from tests.proxy.wire.played import (
     DISCOVERED,
@@ -27,9 +28,12 @@ UNSUPPORTED = {"code": -32022, "message": "no", "data": {"supported": ["2026-07-
 async def test_a_server_that_cannot_be_reached_has_no_era_yet(
     wire: HttpWire, refused: Refused
 ) -> None:
-    async with playing(modern(result(DONE))) as server:
-        target = server.target()
-    assert (await refused(target)).code is Code.TOOL_SERVER_DOWN
+    # Bound and not listening: nobody else can take the port meanwhile.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        target = Target("far", f"http://127.0.0.1:{port}/mcp", allow_private=True)
+        assert (await refused(target)).code is Code.TOOL_SERVER_DOWN
     assert wire.eras.known(target) is None
 
 

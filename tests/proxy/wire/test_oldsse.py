@@ -134,7 +134,7 @@ async def test_a_server_that_does_not_even_take_a_cancellation_keeps_nobody(
             is_call = request.json.get("method") == "tools/call"
             return None if is_call else super().answer(request)
 
-    async with playing(old := Silent()) as server, asyncio.timeout(10):
+    async with playing(old := Silent()) as server, asyncio.timeout(60):
         error = await refused(server.target(transport="sse"), timeout_s=0.2)
         assert error.code is Code.TOOL_TIMEOUT
         never.set()
