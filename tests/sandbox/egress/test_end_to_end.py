@@ -1,7 +1,7 @@
 """From inside a real sandbox: out through the door, and by no other way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -22,7 +22,7 @@ from app.sandbox import (
 )
 from app.sandbox.egress import Egress, Policy
 from tests.conftest import cannot_run
-from tests.sandbox.conftest import SMALL
+from tests.sandbox.conftest import SMALL, timed_out
 from tests.sandbox.egress.conftest import HOST, LOOPBACK, Outside
 
 pytestmark = pytest.mark.anyio
@@ -232,7 +232,11 @@ async def test_a_task_that_times_out_keeps_its_log(
     real.policies["lab"] = Policy("lab", {HOST: frozenset({port})})
     code = f'{GET}\nprint(get("https://{HOST}:{port}/"), flush=True)\nwhile True: pass'
     async with opened(executor, real) as sandbox:
-        task = spec(outside, code, "lab")
-        result = await sandbox.run(replace(task, limits=replace(SMALL, wall_s=3)))
+
+        def run(wall_s: float) -> Awaitable[TaskResult]:
+            task = spec(outside, code, "lab")
+            return sandbox.run(replace(task, limits=replace(SMALL, wall_s=wall_s)))
+
+        result = await timed_out(run, 3)
     assert (result.status, result.stdout) == ("timeout", "ACGT\n")
     assert verdicts(result)[0][:2] == (HOST, "allowed")

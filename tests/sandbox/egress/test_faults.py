@@ -8,6 +8,7 @@ import pytest
 
 from app.sandbox.egress import Door, Egress, Policy, flow, upstream
 from tests.sandbox.egress.conftest import HOST, OpenDoor, Outside, Way, echo, hello_of
+from tests.sandbox.rooms import until
 
 pytestmark = pytest.mark.anyio
 RESET = struct.pack("ii", 1, 0)
@@ -77,7 +78,7 @@ async def test_a_client_that_comes_while_the_door_closes(
 
     monkeypatch.setattr(Door, "_accept", close_first)
     way = await open_door(443)
-    async with way.peer() as peer, asyncio.timeout(10):
+    async with way.peer() as peer, asyncio.timeout(60):
         assert await peer.rest() == b""
     await asyncio.gather(*closings)
 
@@ -113,6 +114,8 @@ async def test_a_client_that_vanishes(stage: str, outside: Outside, open_door: O
             await peer.send(hello_of(HOST)[: 100 if stage == "hello" else None])
         if stage == "flow":
             await peer.reader.readexactly(1000)
+        # it is there, or nobody would notice that it leaves
+        await until(lambda: bool(way.door._running))
         peer.writer.transport.abort()
     (one,) = await way.ended()
     assert (one.verdict, one.reason) == ("allowed", "client_left")

@@ -1,11 +1,13 @@
 """A policy's caps: bytes, rate, connections, calls, silence and length."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from app.sandbox.egress import Policy, call
+from app.sandbox.egress import Egress, Policy, call
 from app.sandbox.egress.budget import Budget
+from app.sandbox.egress.flow import Flow
 from tests.sandbox.egress.conftest import HOST, OpenDoor, Outside, Peer, echo, hello_of
 
 pytestmark = pytest.mark.anyio
@@ -75,19 +77,26 @@ async def test_the_rate_holds_bytes_back(
     outside: Outside, open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
+    put_off: list[float] = []
     port = await outside.serve(echo)
-    # So slow that an idle time-out would cut, were the wait for the rate counted as silence.
-    way = await open_door(port, bytes_per_s=10_000, idle_s=0.3)
+    way = await open_door(port, bytes_per_s=10_000)
     async with way.tunnel(port) as peer:
         await greet(peer)
-        taken = Budget.take
+        taken, touched = Budget.take, Flow._touch
 
         def take(self: Budget, direction: str, size: int) -> tuple[int, float]:
             allowed, delay = taken(self, direction, size)  # type: ignore[arg-type]
             waits.append(delay)
             return allowed, delay
 
+        def touch(self: Flow, delay: float) -> None:
+            now = self._now()
+            touched(self, delay)
+            assert self._timer is not None
+            put_off.append((self._timer.when() or now) - now - self._policy.idle_s)
+
         monkeypatch.setattr(Budget, "take", take)
+        monkeypatch.setattr(Flow, "_touch", touch)
         await peer.send(bytes(8000))
         await peer.reader.readexactly(8000)
         peer.writer.write_eof()
@@ -95,6 +104,8 @@ async def test_the_rate_holds_bytes_back(
     (one,) = await way.ended()
     assert (one.verdict, one.reason) == ("allowed", "")
     assert max(waits) > 0.3
+    # The wait for the rate is not counted as silence.
+    assert max(put_off) >= max(waits) - 0.001
 
 
 async def test_too_many_connections(outside: Outside, open_door: OpenDoor) -> None:
@@ -130,10 +141,14 @@ async def test_tries_at_once_do_not_get_past_the_number(open_door: OpenDoor) -> 
 
 
 async def test_silence_is_cut(outside: Outside, open_door: OpenDoor) -> None:
-    port = await outside.serve(echo)
+    async def mute(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while await reader.read(2**16):
+            continue
+
+    port = await outside.serve(mute)
     way = await open_door(port, idle_s=0.05)
     async with way.tunnel(port) as peer:
-        await greet(peer)
+        await peer.send(hello_of(HOST))
         assert await peer.rest() == b""
     (one,) = await way.ended()
     assert (one.verdict, one.reason) == ("cut", "idle")
@@ -166,11 +181,16 @@ async def test_a_slow_head(
 
 
 async def test_a_slow_hello(
-    outside: Outside, open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
+    outside: Outside, open_door: OpenDoor, egress: Egress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        # the request is read by now, what follows is late
+        monkeypatch.setattr(call, "HEAD_S", 0.1)
+        return await outside.look_up(host, port)
+
+    monkeypatch.setattr(egress._dialler, "_resolve", look_up)
     port = await outside.serve(echo)
     way = await open_door(port)
-    monkeypatch.setattr(call, "HEAD_S", 0.1)
     async with way.tunnel(port) as peer:
         await peer.send(hello_of(HOST)[:50])
         assert await peer.rest() == b"\x15\x03\x03\x00\x02\x02\x31"
@@ -199,7 +219,7 @@ async def test_a_client_that_does_not_read_is_cut(outside: Outside, open_door: O
     async with way.tunnel(port) as peer:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await peer.send(hello_of(HOST))
-        await asyncio.wait(way.door._running)
+        await asyncio.gather(*way.door._running)
     (one,) = way.door.calls
     assert (one.verdict, one.reason) == ("cut", "idle")
     # No more than buffers hold was taken from the outside.

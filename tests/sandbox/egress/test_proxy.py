@@ -1,6 +1,7 @@
 """Tunnels: who gets out, where to, and what is noted of it."""
 
 import asyncio
+import socket
 import ssl
 
 import pytest
@@ -112,7 +113,7 @@ async def test_tls_must_ask_for_the_host(outside: Outside, open_door: OpenDoor) 
             assert await peer.rest() == DENIED
     calls = await way.ended()
     assert [(call.verdict, call.reason) for call in calls] == [("refused", "name_mismatch")] * 2
-    await outside.ended()
+    await outside.ended(2)
     assert received == [b"", b""]
 
 
@@ -180,13 +181,12 @@ async def test_the_first_address_that_answers(outside: Outside, open_door: OpenD
 
 
 async def test_names_and_hosts_that_do_not_answer(outside: Outside, open_door: OpenDoor) -> None:
-    async def nobody(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        return
-
-    port = await outside.serve(nobody)
-    await outside.close()
-    way = await open_door(port)
-    answer = await way.ask(connect_to(HOST, port))
+    with socket.socket() as nobody:
+        # bound, so that nobody else gets the port, and not listened on
+        nobody.bind((LOOPBACK, 0))
+        port: int = nobody.getsockname()[1]
+        way = await open_door(port)
+        answer = await way.ask(connect_to(HOST, port))
     assert (answer.status, answer.code) == (502, "unreachable")
     for known in ([[]], None):
         if known is None:
