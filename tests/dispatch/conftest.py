@@ -15,6 +15,7 @@ from app.kernel.metrics import Metrics
 from app.kernel.principal import SERVICE
 from app.orchestration import Intake, Submitted
 from app.orchestration.dispatch import Dispatcher, DispatchState, PostgresDispatcher
+from app.orchestration.dispatch import broker as broker_module
 from app.orchestration.dispatch.broker import Broker
 from app.orchestration.dispatch.streams import RedisDispatcher
 from bench.redis_cluster import Cluster, redis_cluster, single_redis
@@ -37,6 +38,7 @@ class Watched:
     told: int = 0
     left_open: int = 0
     was_down: bool = False
+    reason: str | None = None
 
     async def run(self) -> None:
         await self.inner.run()
@@ -45,7 +47,8 @@ class Watched:
         ids = self.inner.take(kind, limit)
         if kind != "tool":
             return ids
-        self.was_down |= not self.inner.state().is_up
+        if not (state := self.inner.state()).is_up:
+            self.was_down, self.reason = True, state.reason
         self.told += len(ids or ())
         self.left_open += ids is None
         return ids
@@ -165,6 +168,12 @@ async def over_redis(bench: Bench, cluster: Cluster) -> AsyncIterator[Crew]:
     for node in cluster.nodes:
         if node.process.poll() is not None:
             cluster.restart(node)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the broker is up all along, a machine that stalls does not make it late."""
+    monkeypatch.setattr(broker_module, "_PATIENCE_S", 30.0)
 
 
 @pytest.fixture(params=["postgresql", "redis cluster", "single redis"])

@@ -22,13 +22,18 @@ _PATIENCE = {
     "tcp_keepalives_interval": "1",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "5000",
-    "idle_in_transaction_session_timeout": "5000",
+    # Of the tests' own connection too, whose process may be kept from the processor for a while.
+    "idle_in_transaction_session_timeout": "20000",
     "shared_buffers": "64MB",
 }
 _CLIENT = (
     "keepalives_idle=2&keepalives_interval=1&keepalives_count=3&tcp_user_timeout=5000"
     "&connect_timeout=3"
 )
+
+
+# Below those of the tests' Redis servers.
+_PORTS = range(9_000, 11_000)
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,7 @@ class Head:
 @contextlib.contextmanager
 def database_at(network: Network, home: Path) -> Iterator[Head]:
     """An embedded hub at the newest revision that also listens at the network's own address."""
-    with socket.create_server((network.address, 0)) as probe:
-        port = probe.getsockname()[1]
+    port = _free_port("127.0.0.1", network.address)
     with EmbeddedHub(home, tcp_port=port, durable=False, settings=_PATIENCE) as hub:
         bootstrap(hub.dsn(hub.superuser))
         upgrade(hub.dsn("uaol_owner"))
@@ -51,6 +55,16 @@ def database_at(network: Network, home: Path) -> Iterator[Head]:
         user = quote("app_backend")
         address = f"{user}:{password}@{network.address}:{port}/{hub.database}"
         yield Head(hub.dsn("app_backend"), f"postgresql://{address}?{_CLIENT}")
+
+
+def _free_port(*addresses: str) -> int:
+    """A port that is free at all of them, and that no system gives to clients meanwhile."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for address in addresses:
+                stack.enter_context(socket.create_server((address, port)))
+            return port
 
 
 def _let_in(hub: Hub, network: Network) -> str:

@@ -11,7 +11,7 @@ from tests.conftest import cannot_run
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=60)
 
 
 @dataclass(frozen=True)

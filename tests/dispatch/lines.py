@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import psycopg
 
-from app.kernel.bus import Bus
 from app.kernel.metrics import Metrics
 from app.kernel.rediswakeups import RedisWakeups
 from app.kernel.wakeups import Wakeups
@@ -57,19 +56,27 @@ class Lines:
             )
 
 
-async def until(
-    condition: Callable[[], Any], seconds: float = 30, again: Callable[[], Any] = lambda: None
-) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
-            again()
             await asyncio.sleep(0.02)
 
 
 async def joined(here: Wakeups, there: Wakeups) -> None:
-    """Wait until each hears the other."""
+    """Wait until each hears the other, and has heard the last of what was asked here."""
     for one, other in ((here, there), (there, here)):
-        heard = asyncio.Event()
-        leave = Bus(other).subscribe("are you there", heard.set)
-        await until(heard.is_set, again=lambda one=one: one.wake("are you there"))
+        heard: set[str] = set()
+        leave = other.observe(heard.add)
+        patience_s = 0.1
+        async with asyncio.timeout(30):
+            while not await _hears(one, heard, patience_s):
+                patience_s = min(2 * patience_s, 3.0)
         leave()
+
+
+async def _hears(one: Wakeups, heard: set[str], seconds: float) -> bool:
+    """Ask once, and say whether that very question arrived in time."""
+    one.wake(asked := f"are you there {uuid4().hex}")
+    with contextlib.suppress(TimeoutError):
+        await until(lambda: asked in heard, seconds)
+    return asked in heard

@@ -1,8 +1,12 @@
-"""A tool server whose one tool takes a while and says on which host it ran."""
+"""A tool server whose one tool takes a while and says on which host it ran.
+
+With a `gate` it says by a file beside that one that it is there, and waits until the gate is.
+"""
 
 import asyncio
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,7 +16,11 @@ from mcp.server.stdio import stdio_server
 
 _SCHEMA = {
     "type": "object",
-    "properties": {"seconds": {"type": "number"}, "n": {"type": "integer"}},
+    "properties": {
+        "seconds": {"type": "number"},
+        "n": {"type": "integer"},
+        "gate": {"type": "string"},
+    },
     "required": ["seconds", "n"],
 }
 
@@ -32,6 +40,11 @@ async def on_list(_: Any, __: Any) -> types.ListToolsResult:
 async def on_call(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
     given = params.arguments or {}
     await asyncio.sleep(given["seconds"])
+    if "gate" in given:
+        gate = Path(given["gate"])
+        gate.with_suffix(f".{HERE}").touch()
+        while not gate.exists():
+            await asyncio.sleep(0.05)
     answer = {"address": HERE, "n": given["n"]}
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=HERE)], structured_content=answer

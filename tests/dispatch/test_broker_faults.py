@@ -39,7 +39,7 @@ async def test_a_node_is_stopped_under_load_and_goes_on(over_redis: Crew, cluste
         node.pause()
         try:
             await over_redis.load(lambda: one.was_down and other.was_down)
-            assert one.state().reason is not None
+            assert one.reason is not None
         finally:
             node.resume()
         await over_redis.load(lambda: _is_through(one, other))
@@ -67,6 +67,7 @@ async def test_it_is_away_from_the_start(over_redis: Crew) -> None:
     assert b"\ndispatch_up 0.0" in over_redis.metrics.render()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_messages_doubled_and_reordered(over_redis: Crew) -> None:
     ids = await over_redis.submit(60)
     broker = over_redis.broker()
@@ -91,6 +92,7 @@ async def test_messages_lost_are_published_again(over_redis: Crew, cluster: Clus
         await over_redis.until_ended()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_messages_of_a_dead_consumer_are_taken_over(over_redis: Crew) -> None:
     """Without a relay: nobody else would publish them again."""
     broker = over_redis.broker()
@@ -105,6 +107,7 @@ async def test_messages_of_a_dead_consumer_are_taken_over(over_redis: Crew) -> N
     await broker.close()
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_the_relay_is_killed_around_publishing(over_redis: Crew, moment: str) -> None:
     """After the commit and before it publishes; after it has, before it notes that."""
@@ -115,6 +118,7 @@ async def test_the_relay_is_killed_around_publishing(over_redis: Crew, moment: s
         assert (one.left_open, one.was_down) == (0, False)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_streams_are_left_empty_and_never_grow_past_a_length(
     over_redis: Crew, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,4 +121,4 @@ async def test_a_killed_node_is_left_for_another(over_redis: Lines, cluster: Clu
         await until(heard.is_set)
         await until(lambda: here.reason is None)
         await joined(here, there)
-        assert b"bus_up 1.0" in over_redis.metrics.render()
+        await until(lambda: b"bus_up 1.0" in over_redis.metrics.render())

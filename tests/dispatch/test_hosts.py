@@ -99,15 +99,11 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-async def _submit(services: Services, user: Principal, count: int) -> list[UUID]:
+async def _submit(services: Services, user: Principal, count: int, **more: str) -> list[UUID]:
+    asked = [{"seconds": NAP_S, "n": n, **more} for n in range(count)]
     requests = [
-        JobRequest(
-            user.owner,
-            "tool",
-            {"tool": "napping.nap", "arguments": {"seconds": NAP_S, "n": n}},
-            QUOTE,
-        )
-        for n in range(count)
+        JobRequest(user.owner, "tool", {"tool": "napping.nap", "arguments": one}, QUOTE)
+        for one in asked
     ]
     async with services.database.begin(user.elevated()) as uow:
         return [(await services.jobs.submit(uow, one)).job.job_id for one in requests]
@@ -141,36 +137,43 @@ async def _held_by(services: Services) -> int:
         return int((await uow.execute(query)).scalar_one())
 
 
-async def _until_both_work(services: Services, user: Principal, hosts: tuple[Host, ...]) -> int:
-    """Give out work until every host has done some; how many jobs that took."""
-    given = 0
+async def _until_both_work(
+    services: Services, user: Principal, hosts: tuple[Host, ...]
+) -> list[UUID]:
+    """Give out work until every host has done some; the jobs that took."""
+    given: list[UUID] = []
     seen: set[str] = set()
     async with asyncio.timeout(60):
         while seen != {host.address for host in hosts}:
             ids = await _submit(services, user, 40)
-            given += len(ids)
+            given += ids
             seen |= (await _until_ended(services, ids, len(ids))).keys()
     return given
 
 
 @pytest.mark.timeout(180)
 async def test_a_worker_that_is_cut_off_loses_its_jobs_to_the_other_and_comes_back(
-    lan: Network, services: Services, workers: None
+    lan: Network, services: Services, workers: None, folder: Path
 ) -> None:
     user = await new_user(services)
-    total = await _until_both_work(services, user, lan.hosts)
+    ids = await _until_both_work(services, user, lan.hosts)
+    gate = folder / "gate"
+    ids += await _submit(services, user, 400, gate=str(gate))
 
-    ids = await _submit(services, user, 400)
-    total += len(ids)
-    await _until_ended(services, ids, 60)
-    assert await _held_by(services) > 0
+    async def are_held() -> bool:
+        at_work = len(list(folder.glob("gate.*")))
+        return at_work == len(lan.hosts) and await _held_by(services) > 0
+
+    # Nobody ends one before the cable is out, however long the test is kept from pulling it.
+    await until(are_held, 60)
     lan.hosts[0].cut()
+    gate.touch()
     ran = await _until_ended(services, ids, len(ids))
     assert ran[lan.hosts[1].address] > ran[lan.hosts[0].address] > 0
 
     lan.hosts[0].mend()
     # It is worth the same as before: what it did meanwhile came too late and counts for nothing.
-    total += await _until_both_work(services, user, lan.hosts)
+    total = len(ids + await _until_both_work(services, user, lan.hosts))
 
     async with services.database.begin(user) as uow:
         wallet = await services.billing.wallet(uow, user.owner)
