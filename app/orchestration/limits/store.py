@@ -37,6 +37,9 @@ select l.name, l.scope, l.in_use, l.turn, extract(epoch from l.tat)::float8 as t
 from locked l left join app.job_limit d on d.name = l.inherits
 """
 
+# Not that of the partitions, whose upkeep takes as long as it takes.
+_LOCK_KEY = 7243120717
+
 # As many of a line as its limit's ended jobs make room for, and some more: batches of ends of
 # many keys would read the product of both.
 _SPARE = 16
@@ -317,7 +320,7 @@ async def due_jobs(uow: UnitOfWork, limit: int) -> set[UUID]:
 
 async def try_alone(uow: UnitOfWork) -> bool:
     """Whether no other process does the upkeep of limits during this transaction."""
-    rows = await uow.execute("select pg_try_advisory_xact_lock(7243120716) as mine")
+    rows = await uow.execute("select pg_try_advisory_xact_lock(:key) as mine", {"key": _LOCK_KEY})
     return bool(rows.scalar_one())
 
 

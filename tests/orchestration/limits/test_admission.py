@@ -1,5 +1,6 @@
 """Admission over real PostgreSQL: who gets in, who waits, what changes and ends do."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,7 +9,8 @@ import pytest
 from app.kernel.errors import AppError, Code
 from app.kernel.ids import new_id
 from app.kernel.principal import SERVICE
-from app.orchestration.limits.rates import Rate
+from app.orchestration.limits.rates import HORIZON_S, Rate
+from app.orchestration.retention import store as retention
 from tests.orchestration.limits.conftest import Asked, Desk
 from tests.orchestration.limits.test_rates import assert_conform
 
@@ -110,20 +112,32 @@ async def test_a_job_that_waits_can_be_cancelled(desk: Desk) -> None:
     assert await desk.ready() == [third]
 
 
-async def test_starts_conform_to_a_rate_and_a_retry_spends_nothing(desk: Desk) -> None:
-    await desk.put(TOOL, rate_per_minute=600, burst=5)
-    for _ in range(4):
-        await desk.submit_keyed(TOOL, 40)
+async def _starts(desk: Desk) -> list[float]:
+    """When the jobs that were let in may start."""
     rows = await desk.rows(
         "select extract(epoch from run_at)::float8 as at from app.job_queue where parked_as is null"
     )
-    assert 100 <= len(rows) <= 110
-    assert_conform(Rate(600, 5), [row.at for row in rows])
-    (before,) = await desk.rows("select tat, wake_at > now() as later from app.job_limit")
-    assert before.later
+    return [row.at for row in rows]
+
+
+async def test_starts_conform_to_a_rate_and_a_retry_spends_nothing(desk: Desk) -> None:
+    rate, began = Rate(600, 5), time.monotonic()
+    await desk.put(TOOL, rate_per_minute=rate.per_minute, burst=rate.burst)
+    for _ in range(4):
+        await desk.submit_keyed(TOOL, 100)
+    starts = await _starts(desk)
+    # What is booked ahead grows by what has passed meanwhile.
+    assert 100 <= len(starts) <= 110 + (time.monotonic() - began) / rate.period_s
+    assert_conform(rate, starts)
+    numbers = "select extract(epoch from tat)::float8 as tat, tat - wake_at as early"
+    (before,) = await desk.rows(f"{numbers} from app.job_limit")
+    # A look is worth while half a horizon before the next start.
+    early_s = HORIZON_S / 2 + (rate.burst - 1) * rate.period_s
+    assert before.early.total_seconds() == pytest.approx(early_s, abs=1e-3)
     await desk.keeper.run_once()
-    (after,) = await desk.rows("select tat from app.job_limit")
-    assert after.tat == before.tat
+    (after,) = await desk.rows(f"{numbers} from app.job_limit")
+    more = len(await _starts(desk)) - len(starts)
+    assert after.tat - before.tat == pytest.approx(more * rate.period_s, abs=1e-3)
 
 
 async def test_a_changed_rate_concerns_those_who_wait(desk: Desk) -> None:
@@ -169,6 +183,16 @@ async def test_the_sweep_repairs_what_a_fault_left(desk: Desk) -> None:
         assert await desk.admission.heal(uow, "") == ""
     await desk.keeper.run_once()
     assert set(await desk.ready()) >= {jobs[2], jobs[4], jobs[5]}
+
+
+async def test_limits_are_looked_after_while_partitions_are(desk: Desk) -> None:
+    await desk.put(TOOL, max_running=0)
+    jobs = await desk.submit_keyed(TOOL, 3)
+    await desk.put(TOOL, max_running=2)
+    async with desk.database.begin(SERVICE) as other:
+        await retention.lock(other)
+        await desk.keeper.run_once()
+        assert await desk.ready() == jobs[:2]
 
 
 async def test_a_limit_that_nobody_needs_goes(desk: Desk) -> None:
