@@ -5,13 +5,16 @@ import contextlib
 import sys
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from app.kernel.db import Database
+from app.kernel.embedded import Hub
 from tests.billing.blocks.ledger import PRICE, expire, user_with, wallet, written
 
 pytestmark = pytest.mark.anyio
 GRANTED = 1_000_000
+NAME = "killed"
 
 
 async def _charge_until_killed(dsn: str, user: UUID, lines: int) -> tuple[list[UUID], int]:
@@ -45,10 +48,24 @@ async def _charge_until_killed(dsn: str, user: UUID, lines: int) -> tuple[list[U
     return answers, durable
 
 
+async def _until_left(dsn: str) -> None:
+    """What the process had asked for when it was killed is done or undone a moment later."""
+    query = """
+    select 1 from pg_stat_activity
+    where datname = current_database() and application_name = %s
+    """
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        async with asyncio.timeout(30):
+            while admin.execute(query, (NAME,)).fetchone() is not None:
+                await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("lines", [10, 60, 203])
-async def test_kill_9(dsn: str, database: Database, lines: int) -> None:
+async def test_kill_9(dsn: str, hub: Hub, clone: str, database: Database, lines: int) -> None:
     user = await user_with(database, GRANTED)
-    answers, durable = await _charge_until_killed(dsn, user, lines)
+    named = f"{dsn}&application_name={NAME}"
+    answers, durable = await _charge_until_killed(named, user, lines)
+    await _until_left(hub.dsn(hub.superuser, clone))
     held = (await wallet(database, user)).held_micro
     assert await expire(database) == (1 if held else 0)
     found, after = await written(database), await wallet(database, user)
