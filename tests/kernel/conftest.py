@@ -16,11 +16,14 @@ from tests.kernel.hubs import Holder, Mount, small_hub
 
 ROOT = Path(__file__).parents[2]
 _MEMORY_DISK = Path("/dev/shm")
-# Reports the postmaster's number, then holds its share until its input is closed.
+# Reports the postmaster's number, then holds its share until its input is closed. Told "draft", it
+# does not get past initdb, however late it is killed.
 HOLDER = """
-import sys
+import signal, sys
 from pathlib import Path
 from app.kernel.embedded import EmbeddedHub
+if sys.argv[2] == "draft":
+    Path.rename = lambda *_: signal.pause()
 hub = EmbeddedHub(Path(sys.argv[1]), durable=False, settings={"shared_buffers": "16MB"})
 print((hub.start().data_dir / "postmaster.pid").read_text().split()[0], flush=True)
 sys.stdin.read()

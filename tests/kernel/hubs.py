@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -40,9 +41,19 @@ def told_pid(owner: "subprocess.Popen[str]") -> int:
 
 
 def kill(owner: "subprocess.Popen[str]") -> None:
-    """Kill a process that holds a hub, so that it cannot stop its server."""
+    """Kill a process that holds a hub, so that it cannot stop its server, and what it runs."""
+    os.killpg(owner.pid, signal.SIGSTOP)
+    below = psutil.Process(owner.pid).children(recursive=True)
     os.killpg(owner.pid, signal.SIGKILL)
     owner.communicate()
+    wait_until(lambda: not any(map(_is_at_work, below)))
+
+
+def _is_at_work(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(is_true: Callable[[], object], seconds: float = 20) -> None:

@@ -1,5 +1,7 @@
 """Who reaches an embedded hub: its sockets, folders and ports."""
 
+import contextlib
+import random
 import socket
 import subprocess
 import sys
@@ -26,9 +28,12 @@ from tests.kernel.hubs import (
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that the system gives to nobody who asks for any: those lie higher."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def test_without_a_port_nothing_listens(hub: Hub) -> None:

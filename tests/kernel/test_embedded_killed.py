@@ -67,7 +67,7 @@ def test_a_back_end_that_outlives_its_postmaster_is_ended(
 def test_a_stale_pid_that_is_another_process_now(used_home: Path) -> None:
     account = process.find_account(used_home / "pg18")
     stranger = subprocess.Popen(
-        ["sleep", "60"], user=account.uid if account.is_other else None, cwd="/"
+        ["sleep", "600"], user=account.uid if account.is_other else None, cwd="/"
     )
     try:
         with small_hub(used_home) as hub:
@@ -91,7 +91,7 @@ def test_a_pid_file_that_a_crash_left_empty(used_home: Path) -> None:
 
 
 def test_an_initdb_that_was_killed_is_begun_again(home: Path, hold: Holder) -> None:
-    owner = hold(home)
+    owner = hold(home, "draft")
     wait_until(lambda: [*home.glob(".init18-*/base")])
     kill(owner)
     assert not (home / "pg18").exists()
