@@ -50,7 +50,7 @@ def assert_only_whole_files(folder: Path) -> None:
 async def test_a_report_waits_for_space(small_disk: Path, platform: Platform) -> None:
     filler = fill(small_disk)
     job = await platform.submit(size=LARGE)
-    async with platform.working():
+    async with platform.working(max_attempts=1000):
 
         async def is_refused_twice() -> bool:
             kinds = [kind for _, kind, _ in await platform.events(job.job_id)]

@@ -14,7 +14,7 @@ from tests.faults.history import figures, judge
 from tests.faults.own_hub import OwnHub
 from tests.faults.summary import SECONDS, record, scaled
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + SECONDS)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240 + SECONDS)]
 
 SEED = 20250311
 CALLERS = 12
@@ -54,7 +54,7 @@ async def test_workers_are_killed_again_and_again_under_load(crew: Crew) -> None
     alive = [crew.start() for _ in range(3)]
     callers = [asyncio.create_task(load.caller(name)) for name in range(CALLERS)]
     deadline, kills = asyncio.get_running_loop().time() + scaled(7, 0.15), 0
-    while asyncio.get_running_loop().time() < deadline:
+    while asyncio.get_running_loop().time() < deadline or kills < 5:
         await pause(chance, 0.5, scaled(1.0, 0.005))
         place = chance.randrange(len(alive))
         alive[place].kill()
@@ -62,7 +62,6 @@ async def test_workers_are_killed_again_and_again_under_load(crew: Crew) -> None
         kills += 1
     load.is_over = True
     await asyncio.gather(*callers)
-    assert kills >= 5
     await judged(crew, load, "workers_killed", kills=kills)
 
 

@@ -13,12 +13,11 @@ import biotools
 from app.agents import Templates
 from app.agents.types import ROLES
 from app.storage import StoredFile
-from tests.faults.conftest import Platform, until
+from tests.faults.conftest import LONG_LEASE_S, Platform, expire, until
 
 pytestmark = pytest.mark.anyio
 
 RECORD = Path(biotools.__file__).parent / "samples" / "human_HBB_region_U01317.gb"
-LEASE_S = 2.0
 
 
 async def _upload(platform: Platform, path: Path) -> StoredFile:
@@ -35,7 +34,7 @@ async def _upload(platform: Platform, path: Path) -> StoredFile:
         )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_killed_in_every_node_in_turn(platform: Platform) -> None:
     template = Templates().get("crispr_knockout")
     record = await _upload(platform, RECORD)
@@ -45,9 +44,10 @@ async def test_killed_in_every_node_in_turn(platform: Platform) -> None:
     servers: set[psutil.Process] = set()
     for place, role in enumerate(ROLES):
         killed = platform.start_worker(
-            at=f"{role}:called", template=template.name, lease_seconds=LEASE_S
+            at=f"{role}:called", template=template.name, lease_seconds=LONG_LEASE_S
         )
         servers |= await _watched_to_its_end(killed)
+        await expire(platform.services.database)
         runs = await platform.runs(job.job_id)
         # One role after the other ends, and none that has ended is run again.
         assert [run[0] for run in runs] == list(ROLES[:place])
@@ -81,11 +81,10 @@ async def test_killed_in_every_node_in_turn(platform: Platform) -> None:
 async def _watched_to_its_end(worker: BaseProcess) -> set[psutil.Process]:
     """Wait until the worker has killed itself; give the tool servers it had started."""
     seen: set[psutil.Process] = set()
-    process = psutil.Process(worker.pid)
 
     async def is_over() -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
-            seen.update(process.children())
+            seen.update(psutil.Process(worker.pid).children())
         return worker.exitcode is not None
 
     await until(is_over, 100)
