@@ -31,7 +31,7 @@ def test_a_table_has_few_partitions(keep_days: int, width: int) -> None:
 @pytest.mark.parametrize("keep_days", [0, 7])
 async def test_partitions_are_made_ahead_and_once(keeper: Keeper, keep_days: int) -> None:
     retention = keeper.retention(keep_days)
-    done = await retention.apply()
+    done = await retention.apply(keeper.today)
     assert {name.rpartition("_p")[0] for name in done.made} == set(TABLES)
     assert (done.dropped, done.crowded, done.deleted) == ([], [], {})
     for table in TABLES:
@@ -43,7 +43,7 @@ async def test_partitions_are_made_ahead_and_once(keeper: Keeper, keep_days: int
         last = mine[-2].until
         assert last is not None
         assert last > keeper.today + timedelta(3)
-    again = await retention.apply()
+    again = await retention.apply(keeper.today)
     assert again.made == []
 
 
@@ -113,8 +113,8 @@ async def test_old_jobs_go_and_the_books_balance(keeper: Keeper) -> None:
         await _give(keeper, job_id)
     wallet = await keeper.bench.wallet()
     retention = keeper.retention(30)
-    due = {one.name for one in await retention.due()}
-    done = await retention.apply()
+    due = {one.name for one in await retention.due(keeper.today)}
+    done = await retention.apply(keeper.today)
     assert set(done.dropped) == due
     assert {f"{table}_past" for table in TABLES} < due
     assert {f"{table}_p{keeper.ago(31):%Y%m%d}" for table in TABLES} < due
@@ -140,24 +140,26 @@ async def test_a_living_job_keeps_its_partition(keeper: Keeper) -> None:
     await _give(keeper, living)
     retention = keeper.retention(30)
     kept = f"_p{keeper.ago(35):%Y%m%d}"
-    assert not any(name.endswith(kept) for name in (await retention.apply()).dropped)
+    assert not any(name.endswith(kept) for name in (await retention.apply(keeper.today)).dropped)
     assert {one.table for one in await retention.partitions() if one.is_living} == set(TABLES)
     assert (await keeper.bench.view(beside)).status == "Success"
     assert set((await _belongings(keeper, living)).values()) == {1}
     await keeper.end("later")
-    assert sorted((await retention.apply()).dropped) == sorted(f"{table}{kept}" for table in TABLES)
+    assert sorted((await retention.apply(keeper.today)).dropped) == sorted(
+        f"{table}{kept}" for table in TABLES
+    )
 
 
 async def test_what_is_old_in_the_rest_is_deleted(keeper: Keeper) -> None:
     keeper.end_past(40)
-    await keeper.retention(38).apply()
+    await keeper.retention(38).apply(keeper.today)
     # No partition covers that day any more.
     old, living = await keeper.job(keeper.ago(39)), await keeper.job(keeper.ago(39), is_ended=False)
     async with keeper.bench.database.begin(SERVICE) as uow:
         strange = UUID(int=uuid4().int >> 4)
         await create(uow, "job_steps", keeper.bench.user.owner, job_id=strange)
     assert keeper.where("processing_jobs", old) == ["processing_jobs_default"]
-    done = await keeper.retention(38).apply()
+    done = await keeper.retention(38).apply(keeper.today)
     assert done.deleted == {"processing_jobs": 1, "job_events": 1}
     assert keeper.where("processing_jobs", old) == []
     assert keeper.where("processing_jobs", living) == ["processing_jobs_default"]
@@ -168,8 +170,8 @@ async def test_by_default_nothing_goes(keeper: Keeper) -> None:
     keeper.end_past(40)
     old = await keeper.job(keeper.ago(39))
     retention = keeper.retention(0)
-    assert await retention.due() == []
-    done = await retention.apply()
+    assert await retention.due(keeper.today) == []
+    done = await retention.apply(keeper.today)
     assert (done.dropped, done.deleted) == ([], {})
     assert (await keeper.bench.view(old)).status == "Success"
 
@@ -180,7 +182,7 @@ async def test_delivered_events_go(keeper: Keeper) -> None:
         for name, event_id in ids.items():
             done_at = {"old": keeper.ago(39), "late": keeper.today, "pending": None}[name]
             await create(uow, "outbox", uuid4(), event_id=event_id, done_at=done_at)
-    assert (await keeper.retention(30).apply()).deleted == {"outbox": 1}
+    assert (await keeper.retention(30).apply(keeper.today)).deleted == {"outbox": 1}
     left = {one for (one,) in keeper.admin.execute("select event_id from app.outbox")}
     assert left == {ids["late"], ids["pending"]}
 
@@ -197,26 +199,42 @@ async def test_nobody_waits_behind_a_busy_table(keeper: Keeper) -> None:
     assert "processing_jobs_past" in names
     # Not before a minute is over; whoever asks for it now gets it.
     assert await retention.run_once() is None
-    assert "processing_jobs_past" in (await retention.apply()).dropped
+    assert "processing_jobs_past" in (await retention.apply(keeper.today)).dropped
 
 
 async def test_jobs_are_taken_and_end_while_partitions_come_and_go(keeper: Keeper) -> None:
     keeper.end_past(40)
     retention, bench = keeper.retention(30), keeper.bench
+    before = {one.name for one in await retention.partitions()}
     async with bench.working():
-        upkeep = asyncio.create_task(retention.apply())
-        made = [
+        upkeep = asyncio.create_task(_kept_up(keeper, retention))
+        jobs = [
             await bench.submit(price=Quote("template", "t", "outcome", 1, 1)) for _ in range(60)
         ]
-        done = await upkeep
-        ended = [await bench.until_ended(job.job_id) for job in made]
+        await upkeep
+        ended = [await bench.until_ended(job.job_id) for job in jobs]
     assert {job.status for job in ended} == {"Success"}
-    assert len(done.dropped) > 10
+    after = {one.name for one in await retention.partitions()}
+    assert len(before - after) > 10
     # one day, or two if midnight came after the test's database was made
-    days = {name[-8:] for name in done.made}
+    made = after - before
+    days = {name[-8:] for name in made}
     assert len(days) in (1, 2)
-    assert sorted(done.made) == sorted(f"{table}_p{day}" for table in TABLES for day in days)
-    assert done.crowded == []
+    assert made == {f"{table}_p{day}" for table in TABLES for day in days}
+    done = await retention.apply(keeper.today)
+    assert (done.made, done.crowded, done.dropped) == ([], [], [])
+
+
+async def _kept_up(keeper: Keeper, retention: Retention) -> None:
+    """Upkeep until it is done; like the platform's, it comes back to a table that was busy."""
+    while True:
+        try:
+            await retention.apply(keeper.today)
+        except AppError as error:
+            if error.details["sqlstate"] != "55P03":
+                raise
+        else:
+            return
 
 
 async def test_it_runs_once_an_hour_and_shows_sizes(keeper: Keeper) -> None:
