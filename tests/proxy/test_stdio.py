@@ -2,12 +2,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from app.kernel.errors import Code
 from app.proxy.backends import process, supervised
+from app.proxy.backends.base import Link
 from app.proxy.backends.pipes import LineTooLongError, read_lines
+from app.proxy.backends.stdio import StdioConnector
+from app.proxy.backends.supervised import SupervisedBackend
 from app.registry import ServerConfig, ToolOverride
 from tests.proxy.harness import World, python_server, running, until
 
@@ -119,6 +123,29 @@ async def test_a_slow_tool_times_out_and_leaves_its_server_to_others(
         await other
     assert await works(odd)
     assert odd.health("odd").restarts == before
+
+
+class _Answering:
+    """A client whose requests after the first so many are answered."""
+
+    def __init__(self, unanswered: int) -> None:
+        self.unanswered = unanswered
+
+    async def list_tools(self, **_: object) -> None:
+        self.unanswered -= 1
+        if self.unanswered >= 0:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("unanswered", "is_ended"), [(0, False), (1, False), (2, True)])
+async def test_one_look_that_came_too_late_ends_no_server(
+    unanswered: int, *, is_ended: bool
+) -> None:
+    """It does so where the gateway itself stands still for longer than it looks."""
+    backend = SupervisedBackend(StdioConnector(ODD, output_limit=1000), probe_s=0.02)
+    session = supervised._Session(Link("odd"), cast(Any, _Answering(unanswered)), {})
+    await backend._probe(session)
+    assert session.link.ended.is_set() is is_ended
 
 
 async def test_a_server_that_times_out_again_and_again_is_ended(

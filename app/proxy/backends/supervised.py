@@ -268,11 +268,17 @@ class SupervisedBackend:
         probe.add_done_callback(self._probes.discard)
 
     async def _probe(self, session: _Session) -> None:
+        # Asked twice: the first time may be over because this process itself stood still.
+        if not (await self._answers(session) or await self._answers(session)):
+            session.link.fail(server_down(self.server.name, "hung and was ended"))
+
+    async def _answers(self, session: _Session) -> bool:
         try:
-            async with asyncio.timeout(self._probe_s):
+            async with asyncio.timeout(self._probe_s / 2):
                 await session.client.list_tools(cache_mode="bypass")
         except (TimeoutError, MCPError, RuntimeError, ValueError):
-            session.link.fail(server_down(self.server.name, "hung and was ended"))
+            return False
+        return True
 
     def _explain(self, error: Exception, link: Link) -> AppError:
         cause: BaseException = error
