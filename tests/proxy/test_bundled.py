@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from app.proxy.backends import SupervisedBackend
 from app.registry import load_config
 from tests.proxy.harness import running
 
@@ -10,7 +11,11 @@ pytestmark = pytest.mark.anyio
 CONFIG = Path(__file__).parents[2] / "mcp_config.yaml"
 
 
-async def test_every_bundled_server_starts_and_every_priced_tool_exists() -> None:
+async def test_every_bundled_server_starts_and_every_priced_tool_exists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # They load much, all at once, and where others work they take their time.
+    monkeypatch.setitem(SupervisedBackend.__init__.__kwdefaults__, "start_limit_s", 100.0)
     servers = load_config(CONFIG, {}).servers
     async with running(*servers) as world:
         listings = await world.proxy.listings()
