@@ -71,7 +71,7 @@ async def test_no_key_of_a_caller_leaves(far: Far, caplog: pytest.LogCaptureFixt
             for name in ("far.echo", "far.odd", "far.none"):
                 answer = await far.post(message(name), headers=more, is_slow=is_slow)
                 texts.append(answer.text + str(answer.headers))
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         texts.append((await client.get(f"{far.url}/metrics")).text)
     texts.append(str(far.upstream.headers) + str(far.upstream.calls))
     texts.extend(record.getMessage() + str(record.__dict__) for record in caplog.records)
