@@ -51,6 +51,7 @@ class Layers:
         self._shelf = Shelf(folder.expanduser().resolve(), self._limits)
         self._resolver = Resolver(self._shelf.folder / "stand-ins", sources, self._limits)
         self._targets: dict[tuple[str, str, str], Target] = {}
+        self._probes: Flights[Target] = Flights()
         self._locks: Flights[Lock] = Flights()
         self._builds: Flights[Mounted] = Flights()
         self._one_build = asyncio.Semaphore()
@@ -86,7 +87,8 @@ class Layers:
         return Prepared((mounted,), (mounted.target,), lock.id)
 
     async def close(self) -> None:
-        """End what is being resolved and built."""
+        """End what is being asked, resolved and built."""
+        await self._probes.close()
         await self._locks.close()
         await self._builds.close()
 
@@ -118,7 +120,10 @@ class Layers:
     async def _target(self, capabilities: Capabilities) -> Target:
         key = (capabilities.executor, capabilities.image, capabilities.python)
         if key not in self._targets:
-            self._targets[key] = await probe(self._runner())
+            # of one's own it would end with who asks, and be begun anew by the next
+            self._targets[key] = await self._probes.join(
+                repr(key), lambda _say: probe(self._runner()), None
+            )
         return self._targets[key]
 
     async def _resolved(self, key: str, question: Question, say: Say) -> Lock:

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.sandbox import TaskResult, TaskSpec
 from app.sandbox.executors.bubblewrap import bubblewrap_backends
 from app.sandbox.executors.pooled import PooledExecutor
-from app.sandbox.layers import Layers, Sources
+from app.sandbox.layers import LayerLimits, Layers, Sources
 
 
 async def main(folder: str, wheelhouse: str, requirement: str, *how: str) -> None:
@@ -28,7 +28,7 @@ async def main(folder: str, wheelhouse: str, requirement: str, *how: str) -> Non
                 await asyncio.Event().wait()
         return await executor.run(spec)
 
-    layers = Layers(Path(folder), Sources(Path(wheelhouse)))
+    layers = Layers(Path(folder), Sources(Path(wheelhouse)), LayerLimits(patience_s=100))
     layers.build_with(run)
     prepared = await layers.room_for([requirement], await executor.capabilities())
     sys.stdout.write(f"{prepared.id} {unpacked}\n")

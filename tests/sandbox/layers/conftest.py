@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from app.sandbox.executors.worker import Worker
 from app.sandbox.layers import LayerLimits, Layers, Prepared, Sources
 from app.sandbox.links import Backend, Room
 
+# Of who waits for a layer where no test is about that: a machine may be slow.
+PATIENCE_S = 100.0
 Make = Callable[..., "Shop"]
 Inside = Callable[[Prepared, str], Awaitable[TaskResult]]
 
@@ -94,6 +96,9 @@ async def open_shop(executor: Executor, tmp_path: Path, wheelhouse: Path) -> Asy
         limits: LayerLimits | None = None, sources: Sources | None = None, name: str = "shelf"
     ) -> Shop:
         sources = sources if sources is not None else Sources(wheelhouse)
+        limits = limits or LayerLimits()
+        if limits.patience_s == LayerLimits.patience_s:
+            limits = replace(limits, patience_s=PATIENCE_S)
         shop = Shop(
             Layers(tmp_path / name, sources, limits), executor, capabilities, tmp_path / name
         )

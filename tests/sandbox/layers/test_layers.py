@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from app.kernel.errors import AppError, Code
-from app.sandbox import TaskSpec
+from app.sandbox import TaskResult, TaskSpec
 from app.sandbox.layers import LayerLimits, Sources
 from app.sandbox.layers.resolver import Resolver
 from tests.sandbox.layers.conftest import Inside, Make
 from tests.sandbox.layers.wheels import make_wheel
+from tests.sandbox.rooms import until
 
 pytestmark = pytest.mark.anyio
 
@@ -146,9 +147,13 @@ async def test_few_resolve_at_once(
 ) -> None:
     make_wheel(wheelhouse, "first")
     answer, running = Resolver._answer, [0]
+    four = asyncio.Event()
 
     async def counted(self: Resolver, *asked: Any) -> str:
         running.append(running[-1] + 1)
+        if running[-1] == 4:
+            four.set()
+        await four.wait()
         try:
             return await answer(self, *asked)
         finally:
@@ -228,6 +233,31 @@ async def test_a_build_has_its_time(open_shop: Make, wheelhouse: Path) -> None:
     assert (await open_shop().room_for("first")).id
 
 
+async def test_what_asks_the_sandbox_goes_on_without_who_asked(
+    open_shop: Make, wheelhouse: Path
+) -> None:
+    make_wheel(wheelhouse, "first")
+    shop = open_shop(LayerLimits(patience_s=0.2))
+    asked, go_on = [], asyncio.Event()
+
+    async def run(spec: TaskSpec) -> TaskResult:
+        if not spec.input_files:
+            asked.append(spec.task_id)
+            await go_on.wait()
+        return await shop.run(spec)
+
+    shop.layers.build_with(run)
+    for _ in range(2):
+        with pytest.raises(AppError, match="still being prepared"):
+            await asyncio.gather(shop.room_for("first"), shop.room_for("first>=1"))
+    go_on.set()
+    found = ""
+    while not found:
+        with contextlib.suppress(AppError):
+            found = (await shop.room_for("first")).id
+    assert len(asked) == 1
+
+
 async def test_who_waited_long_enough_finds_it_later(open_shop: Make, wheelhouse: Path) -> None:
     make_wheel(wheelhouse, "first")
     shop = open_shop(LayerLimits(patience_s=0.2))
@@ -250,11 +280,25 @@ async def test_who_waited_long_enough_finds_it_later(open_shop: Make, wheelhouse
     assert sum(shop.unpacked.values()) == 1
 
 
-async def test_progress_is_told_to_all_who_wait(open_shop: Make, wheelhouse: Path) -> None:
+async def test_progress_is_told_to_all_who_wait(
+    open_shop: Make, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_wheel(wheelhouse, "first")
     make_wheel(wheelhouse, "second", requires=["first"])
     shop = open_shop()
     told: list[list[str]] = [[], []]
+    answer = Resolver._answer
+
+    async def answer_both(self: Resolver, *asked: Any) -> str:
+        await until(lambda: all(told))
+        return await answer(self, *asked)
+
+    async def before(_spec: TaskSpec) -> None:
+        await until(lambda: len(told[0]) == len(told[1]))
+
+    # it goes no further before both have come to wait for it
+    monkeypatch.setattr(Resolver, "_answer", answer_both)
+    shop.before = before
     await asyncio.gather(
         *(shop.layers.room_for(["second"], shop.capabilities, heard.append) for heard in told)
     )

@@ -4,15 +4,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from app.kernel.errors import AppError, Code
 from app.kernel.settings import Settings
-from app.sandbox import AUTO, Sandbox, TaskResult, TaskSpec, make_sandbox
+from app.sandbox import AUTO, LayerLimits, Sandbox, TaskResult, TaskSpec, make_sandbox
 from tests.conftest import cannot_run
 from tests.sandbox.docker.engine import need_docker, using_engine
+from tests.sandbox.layers.conftest import PATIENCE_S
 from tests.sandbox.layers.wheels import make_wheel
 
 pytestmark = pytest.mark.anyio
@@ -38,8 +40,13 @@ class Place:
 
 @pytest.fixture(params=AUTO)
 async def place(
-    request: pytest.FixtureRequest, tmp_path: Path, wheelhouse: Path
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    wheelhouse: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Place]:
+    patient = partial(LayerLimits, patience_s=PATIENCE_S)
+    monkeypatch.setattr("app.sandbox.making.LayerLimits", patient)
     data = tmp_path / "genomes" / "tiny"
     data.mkdir(parents=True)
     (data / "genome.fa").write_text(">1\nACGT\n")
@@ -57,6 +64,7 @@ async def place(
         sandbox = make_sandbox(settings).sandbox
         status = await sandbox.start()
         if not status.available:
+            await sandbox.close()
             cannot_run(f"{request.param}: {status.reason} {status.hint}")
         yield Place(sandbox, wheelhouse, data)
         await sandbox.close()
