@@ -49,14 +49,14 @@ async def by_socket(
     ticket: str | None = None,
     **callbacks: Any,
 ) -> AsyncIterator[Client]:
-    transport = websocket_client(socket_url(url), headers, ticket=ticket)
+    transport = websocket_client(socket_url(url), headers, ticket=ticket, open_timeout=60)
     async with Client(transport, mode=era, **callbacks) as client:
         yield client
 
 
 @asynccontextmanager
 async def by_sse(url: str, headers: Mapping[str, str], **callbacks: Any) -> AsyncIterator[Client]:
-    transport = sse_client(f"{url}/sse", headers=dict(headers))
+    transport = sse_client(f"{url}/sse", headers=dict(headers), timeout=60)
     is_leaving = False
     try:
         async with Client(transport, mode="legacy", **callbacks) as client:
@@ -87,6 +87,7 @@ async def raw_socket(
         additional_headers=dict(headers or {}),
         origin=None if origin is None else Origin(origin),
         max_size=2**24,
+        open_timeout=60,
     ) as socket:
         yield socket
 

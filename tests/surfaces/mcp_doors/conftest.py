@@ -9,10 +9,11 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.auth import Auth, token_verifier
+from app.auth import Auth, keyset, token_verifier
 from app.kernel.clock import SystemClock
 from app.kernel.settings import Settings
 from app.main import create_app
+from app.surfaces import streams
 from tests.auth.issuer import AUDIENCE, ISSUER, SECRET, Issuer, serving
 from tests.surfaces.world import World
 
@@ -23,7 +24,9 @@ def issuer() -> Issuer:
 
 
 @pytest.fixture
-async def key_set(issuer: Issuer) -> AsyncIterator[str]:
+async def key_set(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    # How long a set may take is asked elsewhere.
+    monkeypatch.setattr(keyset, "_TOTAL_S", 60.0)
     async with serving(issuer) as url:
         yield f"{url}/keys"
 
@@ -61,5 +64,7 @@ def another(world: World, settings: Settings) -> FastAPI:
 
 
 @pytest.fixture
-def app(world: World, settings: Settings) -> FastAPI:
+def app(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    # Tests look after the streams themselves, once there is something to be found.
+    monkeypatch.setattr(streams, "_CHECK_S", 3600.0)
     return another(world, settings)

@@ -47,7 +47,7 @@ async def test_tokens_do_what_keys_do(url: str, world: World, issuer: Issuer, er
         async with by_http(url, bearer(token), era) as client:
             said = await client.call_tool("words.say", {"word": "hi"})
             assert said.structured_content == {"said": "hi"}
-        async with httpx2.AsyncClient(base_url=url, headers=bearer(token)) as http:
+        async with httpx2.AsyncClient(base_url=url, headers=bearer(token), timeout=60) as http:
             me = (await http.get("/v1/me")).json()
             assert (me["user_id"], me["key_id"]) == (str(world.alice.user_id), None)
     await assert_balanced(world.database)
@@ -56,7 +56,7 @@ async def test_tokens_do_what_keys_do(url: str, world: World, issuer: Issuer, er
 @pytest.mark.parametrize("name", sorted(set(HOSTILE) - {"a secret where none counts"}))
 async def test_hostile_tokens(url: str, world: World, issuer: Issuer, name: str) -> None:
     headers = bearer(HOSTILE[name](issuer))
-    async with httpx2.AsyncClient(base_url=url, headers=headers | ACCEPT) as http:
+    async with httpx2.AsyncClient(base_url=url, headers=headers | ACCEPT, timeout=60) as http:
         for answer in (
             await http.post("/mcp", json=initialize()),
             await http.get("/v1/me"),
@@ -69,14 +69,14 @@ async def test_nobody_becomes_an_operator_by_a_token(
     url: str, world: World, issuer: Issuer
 ) -> None:
     token = issuer.token(sub=str(world.alice.user_id), scope="admin jobs")
-    async with httpx2.AsyncClient(base_url=url, headers=bearer(token)) as http:
+    async with httpx2.AsyncClient(base_url=url, headers=bearer(token), timeout=60) as http:
         assert (await http.get("/v1/me")).json()["scopes"] == ["jobs"]
 
 
 async def test_a_token_without_an_account(url: str, world: World, issuer: Issuer) -> None:
     for sub in ("ada", "5b0e3a52-0000-4000-8000-000000000000"):
         token = issuer.token(sub=sub, email="ada@example.org", email_verified=True)
-        async with httpx2.AsyncClient(base_url=url, headers=bearer(token)) as http:
+        async with httpx2.AsyncClient(base_url=url, headers=bearer(token), timeout=60) as http:
             assert_problem(await http.get("/v1/me"), 403, "forbidden")
 
 
@@ -86,7 +86,7 @@ async def test_an_account_at_the_first_visit(
 ) -> None:
     async def me(**claims: Any) -> httpx2.Response:
         token = issuer.token(scope=ALL, **claims)
-        async with httpx2.AsyncClient(base_url=url, headers=bearer(token)) as http:
+        async with httpx2.AsyncClient(base_url=url, headers=bearer(token), timeout=60) as http:
             return await http.get("/v1/me")
 
     verified = {"email": "Ada@example.org", "email_verified": True}
@@ -109,7 +109,7 @@ async def test_step_up(url: str, world: World, issuer: Issuer) -> None:
     mine = str(world.alice.user_id)
     call = {"name": "words.say", "arguments": {"word": "hi"}}
     narrow = bearer(issuer.token(sub=mine, scope="jobs"))
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         now = await http.post(
             "/mcp",
             json=modern(1, "tools/call", **call),
@@ -140,7 +140,7 @@ async def test_step_up(url: str, world: World, issuer: Issuer) -> None:
 
 async def test_a_session_is_its_clients(url: str, world: World, issuer: Issuer) -> None:
     mine = {"sub": str(world.alice.user_id), "scope": "jobs tools"}
-    async with httpx2.AsyncClient(base_url=url, headers=ACCEPT) as http:
+    async with httpx2.AsyncClient(base_url=url, headers=ACCEPT, timeout=60) as http:
         first = bearer(issuer.token(**mine, client_id="a"))
         opened = await http.post("/mcp", json=initialize(), headers=first)
         session = {"mcp-session-id": opened.headers["mcp-session-id"]}
@@ -161,7 +161,7 @@ async def test_streams_end_with_their_key(app: FastAPI, url: str, world: World) 
     carol = await person(world.services, "carol@example.org")
     known = dict(carol.headers)
     listen = modern(1, "subscriptions/listen", notifications={"toolsListChanged": True})
-    async with asyncio.timeout(30), httpx2.AsyncClient(base_url=url) as http:
+    async with asyncio.timeout(30), httpx2.AsyncClient(base_url=url, timeout=60) as http:
         opened = await http.post("/mcp", json=initialize(), headers=known | ACCEPT)
         session = {"mcp-session-id": opened.headers["mcp-session-id"]}
         events = {"accept": "text/event-stream"}
@@ -183,7 +183,7 @@ async def test_streams_end_with_their_key(app: FastAPI, url: str, world: World) 
 
 @pytest.mark.parametrize("door", ["", "/mcp", "/sse", "/ws"])
 async def test_the_metadata(url: str, issuer: Issuer, world: World, door: str) -> None:
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         answer = await http.get(f"/.well-known/oauth-protected-resource{door}")
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == "*"
@@ -203,7 +203,7 @@ async def test_the_metadata(url: str, issuer: Issuer, world: World, door: str) -
 
 @pytest.mark.parametrize("changes", [{"public_url": "https://uaol.example/"}])
 async def test_the_public_address_is_told(url: str, world: World, changes: dict[str, Any]) -> None:
-    async with httpx2.AsyncClient(base_url=url, headers=ACCEPT) as http:
+    async with httpx2.AsyncClient(base_url=url, headers=ACCEPT, timeout=60) as http:
         told = (await http.get("/.well-known/oauth-protected-resource")).json()
         assert told["resource"] == "https://uaol.example/mcp"
         nobody = await http.post("/mcp", json=initialize())
@@ -224,7 +224,7 @@ async def test_browsers_may_call(url: str, world: World, issuer: Issuer) -> None
         " mcp-protocol-version, mcp-session-id, last-event-id"
     )
     preflight = {"access-control-request-method": "POST", "access-control-request-headers": asked}
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         for path in ("/mcp", "/sse", "/messages/", "/v1/mcp/tickets"):
             headers = {"origin": "https://ui.example", **preflight}
             answer = await http.options(path, headers=headers)

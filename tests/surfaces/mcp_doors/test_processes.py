@@ -38,7 +38,9 @@ async def second(world: World, settings: Settings) -> AsyncIterator[str]:
 
 
 async def test_a_ticket_is_used_once_among_all(url: str, second: str, world: World) -> None:
-    async with httpx2.AsyncClient(base_url=url, headers=dict(world.alice.headers)) as http:
+    async with httpx2.AsyncClient(
+        base_url=url, headers=dict(world.alice.headers), timeout=60
+    ) as http:
         offered = tuple((await http.post("/v1/mcp/tickets")).json()["subprotocols"])
     async with raw_socket(second, offered=offered) as socket:
         assert "result" in await ask(socket, modern(1, "tools/list"))
@@ -52,7 +54,7 @@ async def test_sessions_are_held_by_the_process_that_opened_them(
     url: str, second: str, world: World
 ) -> None:
     headers = dict(world.alice.headers) | ACCEPT
-    async with httpx2.AsyncClient(headers=headers) as http:
+    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         opened = await http.post(f"{url}/mcp", json=initialize())
         session = {"mcp-session-id": opened.headers["mcp-session-id"]}
         here = await http.post(f"{url}/mcp", json=request(1, "ping"), headers=session)
@@ -83,7 +85,7 @@ async def test_without_sessions_any_process_answers(
     url: str, second: str, world: World, changes: dict[str, Any]
 ) -> None:
     headers = dict(world.alice.headers) | ACCEPT
-    async with httpx2.AsyncClient(headers=headers) as http:
+    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         opened = await http.post(f"{url}/mcp", json=initialize())
         assert opened.status_code == 200
         assert "mcp-session-id" not in opened.headers

@@ -16,7 +16,7 @@ ACCEPT = {"accept": "application/json, text/event-stream"}
 @pytest.mark.parametrize("changes", [{"mcp_sessions_per_user": 2}])
 async def test_only_so_many_of_one_user(url: str, world: World, changes: dict[str, Any]) -> None:
     mine, theirs = (ACCEPT | dict(who.headers) for who in (world.alice, world.bob))
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         opened = [await http.post("/mcp", json=initialize(), headers=mine) for _ in range(2)]
         assert [one.status_code for one in opened] == [200, 200]
         refused = await http.post("/mcp", json=initialize(), headers=mine)

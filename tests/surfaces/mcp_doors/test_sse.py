@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from tests.auth.issuer import Issuer
 from tests.books import assert_balanced
 from tests.surfaces.mcp_doors.clients import bearer, by_sse, initialize, request
+from tests.surfaces.mcp_listen.clients import until
 from tests.surfaces.test_http_errors import assert_problem
 from tests.surfaces.world import World, person
 
@@ -56,7 +57,7 @@ async def test_a_stream_is_its_openers(url: str, world: World, issuer: Issuer) -
     own = bearer(issuer.token(**mine, client_id="desktop"))
     async with (
         asyncio.timeout(20),
-        httpx2.AsyncClient(base_url=url) as http,
+        httpx2.AsyncClient(base_url=url, timeout=60) as http,
         http.stream("GET", "/sse", headers=own) as stream,
     ):
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -79,7 +80,7 @@ async def test_a_stream_is_its_openers(url: str, world: World, issuer: Issuer) -
 
 async def test_what_is_refused(url: str, world: World) -> None:
     known = dict(world.alice.headers)
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         nobody = await http.get("/sse")
         assert_problem(nobody, 401, "unauthenticated")
         said = nobody.headers["www-authenticate"]
@@ -109,7 +110,7 @@ async def test_bad_messages_leave_the_stream_alone(url: str, world: World) -> No
     known = dict(world.alice.headers)
     async with (
         asyncio.timeout(20),
-        httpx2.AsyncClient(base_url=url, headers=known) as http,
+        httpx2.AsyncClient(base_url=url, headers=known, timeout=60) as http,
         http.stream("GET", "/sse") as stream,
     ):
         found = lines(stream)
@@ -129,7 +130,7 @@ async def test_a_stream_ends_with_its_key(app: FastAPI, url: str, world: World) 
     carol = await person(world.services, "carol@example.org")
     async with (
         asyncio.timeout(20),
-        httpx2.AsyncClient(base_url=url, headers=dict(carol.headers)) as http,
+        httpx2.AsyncClient(base_url=url, headers=dict(carol.headers), timeout=60) as http,
         http.stream("GET", "/sse") as stream,
     ):
         found = lines(stream)
@@ -138,13 +139,13 @@ async def test_a_stream_ends_with_its_key(app: FastAPI, url: str, world: World) 
         await http.delete(f"/v1/keys/{carol.principal.key_id}")
         await app.state.gateway.streams.check()
         assert [line async for line in found if line.startswith("data:")] == []
-    assert len(app.state.gateway.streams) == 0
+    await until(lambda: len(app.state.gateway.streams) == 0)
 
 
 @pytest.mark.parametrize("changes", [{"mcp_streams_per_user": 1}])
 async def test_only_so_many_streams(url: str, world: World, changes: dict[str, Any]) -> None:
     async with (
-        httpx2.AsyncClient(base_url=url, headers=dict(world.alice.headers)) as http,
+        httpx2.AsyncClient(base_url=url, headers=dict(world.alice.headers), timeout=60) as http,
         http.stream("GET", "/sse") as stream,
     ):
         assert stream.status_code == 200

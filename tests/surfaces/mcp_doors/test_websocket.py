@@ -125,7 +125,7 @@ async def test_a_client_that_leaves_in_a_call_costs_nothing(url: str, world: Wor
 
 
 async def ticket(url: str, headers: Any) -> dict[str, Any]:
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         answer = await http.post("/v1/mcp/tickets", headers=dict(headers))
     assert answer.status_code == 201
     assert answer.headers["cache-control"] == "no-store"
@@ -133,10 +133,11 @@ async def ticket(url: str, headers: Any) -> dict[str, Any]:
 
 
 async def test_a_ticket_opens_one_socket(url: str, world: World) -> None:
+    began = datetime.now(UTC)
     given = await ticket(url, world.alice.headers)
     assert given["url"] == socket_url(url)
-    life = datetime.fromisoformat(given["expires_at"]) - datetime.now(UTC)
-    assert timedelta(seconds=10) < life <= timedelta(seconds=31)
+    until = datetime.fromisoformat(given["expires_at"])
+    assert began + timedelta(seconds=10) < until <= datetime.now(UTC) + timedelta(seconds=31)
     offered = tuple(given["subprotocols"])
     async with raw_socket(url, offered=offered, origin="https://ui.example") as socket:
         assert socket.subprotocol == "mcp"
@@ -172,7 +173,9 @@ async def test_an_old_ticket_and_one_of_a_revoked_key(url: str, world: World) ->
 
 
 async def test_tickets_do_not_pile_up(url: str, world: World) -> None:
-    async with httpx2.AsyncClient(base_url=url, headers=dict(world.alice.headers)) as http:
+    async with httpx2.AsyncClient(
+        base_url=url, headers=dict(world.alice.headers), timeout=60
+    ) as http:
         answers = [(await http.post("/v1/mcp/tickets")).status_code for _ in range(21)]
         assert answers == [201] * 20 + [429]
         async with world.database.begin(SERVICE) as uow:
@@ -345,7 +348,9 @@ async def test_a_socket_ends_with_its_key(app: FastAPI, url: str, world: World) 
         await app.state.gateway.streams.check()
         assert b"mcp_streams 3.0" in world.services.metrics.render()
         assert "result" in await ask(socket, modern(1, "tools/list"))
-        async with httpx2.AsyncClient(base_url=url, headers=dict(world.alice.headers)) as http:
+        async with httpx2.AsyncClient(
+            base_url=url, headers=dict(world.alice.headers), timeout=60
+        ) as http:
             await http.delete(f"/v1/keys/{world.alice.principal.key_id}")
         await app.state.gateway.streams.check()
         assert await closing(socket) == 4401
