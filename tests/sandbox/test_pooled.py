@@ -164,9 +164,21 @@ async def test_old_workers_are_replaced(
 async def test_at_its_end_nothing_runs(executor: PooledExecutor, strangers: set[int]) -> None:
     await executor.run(spec("x = 1", session_id="s", owner="alice"))
     endless = asyncio.create_task(executor.run(spec("while True: pass")))
+    await asyncio.sleep(0)
     await executor.pool.settle()
     await executor.close()
     assert (await endless).status == "killed"
+    assert ours(strangers) == set()
+
+
+async def test_a_task_that_comes_while_it_closes_is_killed(
+    executor: PooledExecutor, strangers: set[int]
+) -> None:
+    await executor.run(spec("x = 1", session_id="s", owner="alice"))
+    # heard only after the first step of the closing
+    late = asyncio.create_task(executor.run(spec("while True: pass")))
+    await executor.close()
+    assert (await late).status == "killed"
     assert ours(strangers) == set()
 
 

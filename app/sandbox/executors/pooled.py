@@ -71,6 +71,7 @@ class PooledExecutor:
         self._running: dict[asyncio.Task[TaskResult], Stop] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     async def capabilities(self) -> Capabilities:
         """See Executor.capabilities."""
@@ -111,7 +112,14 @@ class PooledExecutor:
                 stop.set("killed")
 
     async def close(self) -> None:
-        """See Executor.close."""
+        """See Executor.close. A task that comes meanwhile is killed too, or it would hold it up."""
+        self._is_closing = True
+        try:
+            await self._close()
+        finally:
+            self._is_closing = False
+
+    async def _close(self) -> None:
         for stop in self._running.values():
             stop.set("killed")
         if self._keeper is not None:
@@ -139,6 +147,8 @@ class PooledExecutor:
     async def _guarded(self, spec: TaskSpec, heard: Heard) -> TaskResult:
         """Run to the end, come what may: a start that is cut off halfway leaves an orphan."""
         stop = Stop(spec.task_id)
+        if self._is_closing:
+            stop.set("killed")
         task = asyncio.create_task(self._outcome(spec, heard, stop))
         self._running[task] = stop
         task.add_done_callback(self._running.pop)
