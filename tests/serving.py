@@ -13,7 +13,10 @@ import uvicorn
 async def serving(
     app: Any, sock: socket.socket, lifespan: Literal["on", "off"] = "off"
 ) -> AsyncIterator[None]:
-    config = uvicorn.Config(app, log_level="critical", lifespan=lifespan, ws="none")
+    # Nobody is hung up on while the machine is busy: a client may be about to ask again.
+    config = uvicorn.Config(
+        app, log_level="critical", lifespan=lifespan, ws="none", timeout_keep_alive=600
+    )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     config.load()

@@ -70,7 +70,7 @@ async def site(world: World) -> AsyncIterator[Site]:
         services = Services(**{**vars(world.services), "settings": settings, "safe": safe})
         async with (
             listening(create_app(services), settings, sock),
-            httpx2.AsyncClient(base_url=url, trust_env=False) as browser,
+            httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as browser,
         ):
             yield Site(url, services, server, world, browser)
         await safe.web.close()
@@ -133,7 +133,7 @@ async def test_a_flow_belongs_to_the_browser_it_began_in(site: Site) -> None:
     flow = await site.begin(site.world.bob)
     leaving = await site.approve(flow)
     back = await site.browser.get(leaving.headers["location"])
-    async with httpx2.AsyncClient(base_url=site.url, trust_env=False) as victim:
+    async with httpx2.AsyncClient(base_url=site.url, trust_env=False, timeout=60) as victim:
         refused = await victim.get(back.headers["location"])
         assert (refused.status_code, "link_invalid" in refused.text) == (403, True)
     assert await site.connections(site.world.bob) == []
@@ -141,7 +141,7 @@ async def test_a_flow_belongs_to_the_browser_it_began_in(site: Site) -> None:
 
 async def test_consent_in_another_browser_is_none(site: Site) -> None:
     flow = await site.begin()
-    async with httpx2.AsyncClient(base_url=site.url, trust_env=False) as other:
+    async with httpx2.AsyncClient(base_url=site.url, trust_env=False, timeout=60) as other:
         refused = await other.post(f"{site.path}/approve", data={"flow": flow})
         assert (refused.status_code, "link_invalid" in refused.text) == (403, True)
 

@@ -73,14 +73,15 @@ async def test_a_key_gives_no_more_than_it_has(http: httpx2.AsyncClient, world: 
 
 
 async def test_operators_routes(http: httpx2.AsyncClient, world: World) -> None:
-    health = (await http.get("/healthz")).json()
-    assert health["hub"] == {"is_up": True}
+    async with asyncio.timeout(30):
+        # A busy machine may keep the hub from answering in the time it is given.
+        while (health := (await http.get("/healthz")).json())["hub"] != {"is_up": True}:
+            await asyncio.sleep(0.01)
     assert health["sandbox"]["is_up"] is False
     assert health["status"] == "degraded"
-    async with asyncio.timeout(10):
-        while not world.services.worker or not world.services.worker.is_ready:
+    async with asyncio.timeout(30):
+        while (await http.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.01)
-    assert (await http.get("/readyz")).status_code == 200
     await http.get("/v1/jobs/00000000-0000-0000-0000-000000000000")
     text = (await http.get("/metrics")).text
     assert 'route="/v1/jobs/{job_id}",status="404"' in text

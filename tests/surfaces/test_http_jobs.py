@@ -131,7 +131,8 @@ async def test_pages_of_the_trace(http: httpx2.AsyncClient) -> None:
 
 
 async def test_the_stream_resumes_where_it_was_left(url: str, world: World) -> None:
-    async with httpx2.AsyncClient(base_url=url, headers=dict(world.alice.headers)) as http:
+    headers = dict(world.alice.headers)
+    async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=60) as http:
         job = await submit(http, "wait")
         path = f"/v1/jobs/{job['job_id']}/events/stream"
         seen: list[str] = []

@@ -150,7 +150,7 @@ async def test_a_task_that_is_waited_for(url: str, world: World, era: Era) -> No
         assert (job["status"], job["charged_micro"]) == ("Success", TASK_PRICE)
         assert job["final_output"]["said"] == "hello"
         report = next(file for file in job["files"] if file["name"] == "report.md")
-        async with httpx2.AsyncClient() as anyone:
+        async with httpx2.AsyncClient(timeout=60) as anyone:
             assert (await anyone.get(report["url"])).text == "# hello\n"
         contents = (await client.read_resource(report["uri"])).contents[0]
         assert contents.text == "# hello\n"
@@ -234,7 +234,7 @@ async def test_a_client_that_goes_away_does_not_stop_the_run(url: str, world: Wo
     async with connected(url, world.alice) as client, asyncio.timeout(20):
         jobs: list[Any] = []
         while not jobs:
-            async with httpx2.AsyncClient(headers=dict(world.alice.headers)) as http:
+            async with httpx2.AsyncClient(headers=dict(world.alice.headers), timeout=60) as http:
                 jobs = (await http.get(f"{url}/v1/jobs")).json()["jobs"]
         gone.cancel()
         await asyncio.wait({gone})
@@ -356,7 +356,7 @@ async def test_resources(url: str, world: World, era: Era) -> None:
 async def test_the_gate(url: str, world: World) -> None:
     hello = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     accept = {"accept": "application/json, text/event-stream"}
-    async with httpx2.AsyncClient(base_url=url, headers=accept) as client:
+    async with httpx2.AsyncClient(base_url=url, headers=accept, timeout=60) as client:
         nobody = await client.post("/mcp", json=hello)
         assert_problem(nobody, 401, "unauthenticated")
         assert nobody.headers["www-authenticate"].startswith("Bearer ")
@@ -389,7 +389,7 @@ async def test_a_session_is_its_owners(url: str, world: World) -> None:
         },
     }
     accept = {"accept": "application/json, text/event-stream"}
-    async with httpx2.AsyncClient(base_url=url, headers=accept) as client:
+    async with httpx2.AsyncClient(base_url=url, headers=accept, timeout=60) as client:
         opened = await client.post("/mcp", json=begin, headers=dict(world.alice.headers))
         session = {"mcp-session-id": opened.headers["mcp-session-id"]}
         listing = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}

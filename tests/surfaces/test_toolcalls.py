@@ -87,6 +87,7 @@ async def test_a_caller_who_leaves_gets_the_credits_back(world: World, url: str)
         await proxy.is_hanging.wait()
         assert await spent(world) == (0, TOOL_PRICE)
         leaving.cancel()
+        await asyncio.wait({leaving})
         while await spent(world) != (0, 0):
             await asyncio.sleep(0.01)
     await assert_balanced(world.database)

@@ -11,12 +11,11 @@ from tests.surfaces.flows import ECHOED, flow, ran, say, states, steps
 from tests.surfaces.test_http_errors import assert_problem
 from tests.surfaces.test_http_jobs import ended
 from tests.surfaces.test_mcp import Era, call, connected, era, refused
-from tests.surfaces.test_schedules import create, fire
+from tests.surfaces.test_schedules import create, fire, hourly
 from tests.surfaces.world import TOOL_PRICE, World
 
 __all__ = ["era"]
 pytestmark = pytest.mark.anyio
-HOURLY = {"name": "hourly", "cron": "0 * * * *"}
 
 
 async def save(http: httpx2.AsyncClient, name: str, definition: Any) -> None:
@@ -70,7 +69,7 @@ async def test_jobs_that_do_not_fit(
 
 
 async def test_a_schedule_runs_a_definition(http: httpx2.AsyncClient, world: World) -> None:
-    made = await create(http, {**HOURLY, "workflow": ECHOED, "input": {"word": "hi"}})
+    made = await create(http, {**hourly(), "workflow": ECHOED, "input": {"word": "hi"}})
     assert (made["workflow"], made["input"], made["tool"]) == (ECHOED, {"word": "hi"}, None)
     await fire(world, made)
     shown = (await http.get(f"/v1/schedules/{made['schedule_id']}")).json()
@@ -84,14 +83,14 @@ async def test_a_schedule_runs_the_newest_or_a_version(
     http: httpx2.AsyncClient, world: World
 ) -> None:
     await save(http, "mine", flow(a=say("one")))
-    newest = await create(http, {**HOURLY, "workflow": "mine"})
+    newest = await create(http, {**hourly(), "workflow": "mine"})
     await save(http, "mine", flow(a=say("two"), b=say("three", "a")))
     await fire(world, newest)
     path = f"/v1/schedules/{newest['schedule_id']}"
     done = await ended(http, {"job_id": (await http.get(path)).json()["last_job_id"]})
     # What it holds is what the definition of that moment can cost.
     assert (done["workflow"]["saved"]["version"], done["price_micro"]) == (2, 2 * TOOL_PRICE)
-    body = {**HOURLY, "workflow": "mine", "version": 1}
+    body = {**hourly(), "workflow": "mine", "version": 1}
     fixed = (await http.put(path, json=body)).json()
     assert fixed["version"] == 1
     await http.delete("/v1/workflows/definitions/mine")
@@ -104,14 +103,14 @@ async def test_a_schedule_runs_the_newest_or_a_version(
         ({"workflow": flow(a={"tool": "words.sey"})}, 422, "invalid_input"),
         ({"workflow": ECHOED, "tool": "words.say"}, 422, "invalid_input"),
     ):
-        response = await http.post("/v1/schedules", json={**HOURLY, "name": "no", **wrong})
+        response = await http.post("/v1/schedules", json={**hourly(), "name": "no", **wrong})
         assert_problem(response, status, code)
     await assert_balanced(world.database)
 
 
 async def test_a_schedule_over_mcp(url: str, world: World, era: Era) -> None:
     async with connected(url, world.alice, era) as client:
-        asked = {**HOURLY, "workflow": ECHOED, "input": {"word": "a"}}
+        asked = {**hourly(), "workflow": ECHOED, "input": {"word": "a"}}
         made = await call(client, "schedules.create", **asked)
         assert (made["workflow"], made["input"]) == (ECHOED, {"word": "a"})
         wrong = flow(a={"tool": "words.sey"})

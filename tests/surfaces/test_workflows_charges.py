@@ -1,6 +1,7 @@
 """Who pays for steps that a run takes over, and for those of a run that was cancelled."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -156,7 +157,8 @@ async def test_a_waiting_run_that_is_cancelled(
 async def test_a_run_that_never_started_is_cancelled_for_nothing(
     http: httpx2.AsyncClient, world: World
 ) -> None:
-    job = await start(http, MENDED, billing="usage", run_at="2027-01-01T00:00:00Z")
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    job = await start(http, MENDED, billing="usage", run_at=later)
     cancelled = (await http.post(f"/v1/jobs/{job['job_id']}/cancel")).json()
     assert (cancelled["status"], cancelled["charged_micro"]) == ("Cancelled", 0)
     assert await spent(http, world) == 0

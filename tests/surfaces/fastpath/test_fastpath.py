@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from app.kernel.clock import SystemClock
 from app.kernel.principal import SERVICE, Scope
 from app.surfaces.mcp.fastpath import FastPath
 from tests.books import assert_balanced
@@ -138,17 +139,23 @@ async def test_an_answer_has_a_request_id(far: Far) -> None:
 
 
 @pytest.mark.parametrize("is_slow", [False, True], ids=["fast", "sdk"])
-async def test_a_server_that_fails_is_left_alone_at_no_cost(far: Far, *, is_slow: bool) -> None:
-    far.upstream.answer = (500, b"")
-    for _ in range(5):
-        answer = (await far.post(message("far.odd"), is_slow=is_slow)).json()["result"]
-        assert "HTTP 500" in answer["structuredContent"]["message"]
-    far.upstream.answer = None
-    # Whichever way the next one takes.
-    for way in (False, True):
-        answer = (await far.post(message("far.odd"), is_slow=way)).json()["result"]
-        assert answer["structuredContent"]["code"] == "tool_server_down"
-        assert answer["structuredContent"]["details"]["retry_after_s"] > 0
+async def test_a_server_that_fails_is_left_alone_at_no_cost(
+    far: Far, monkeypatch: pytest.MonkeyPatch, *, is_slow: bool
+) -> None:
+    now = SystemClock().monotonic()
+    with monkeypatch.context() as patched:
+        # The server is tried again after two seconds: none pass here.
+        patched.setattr(SystemClock, "monotonic", lambda _self: now)
+        far.upstream.answer = (500, b"")
+        for _ in range(5):
+            answer = (await far.post(message("far.odd"), is_slow=is_slow)).json()["result"]
+            assert "HTTP 500" in answer["structuredContent"]["message"]
+        far.upstream.answer = None
+        # Whichever way the next one takes.
+        for way in (False, True):
+            answer = (await far.post(message("far.odd"), is_slow=way)).json()["result"]
+            assert answer["structuredContent"]["code"] == "tool_server_down"
+            assert answer["structuredContent"]["details"]["retry_after_s"] > 0
     assert len(far.upstream.calls) == 5
     async with asyncio.timeout(20):
         while await far.wallet() != (0, 0):

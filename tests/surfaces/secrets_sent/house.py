@@ -119,9 +119,11 @@ def _logged() -> Iterator[StringIO]:
     root = logging.getLogger()
     root.addHandler(handler)
     before, root.level = root.level, logging.DEBUG
-    yield log
-    root.removeHandler(handler)
-    root.level = before
+    try:
+        yield log
+    finally:
+        root.removeHandler(handler)
+        root.level = before
 
 
 @asynccontextmanager
