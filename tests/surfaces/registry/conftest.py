@@ -32,6 +32,7 @@ class Place:
     bob: Person
     operator: Person
     follower: Follower
+    following: asyncio.Task[None]
 
     async def relay(self) -> None:
         """Deliver the facts that were stated so far."""
@@ -42,7 +43,8 @@ class Place:
     async def up(self, slug: str) -> None:
         """Wait until the server's backend is connected."""
         await until(
-            lambda: any(one.name == slug and one.is_up for one in self.services.proxy.health())
+            lambda: any(one.name == slug and one.is_up for one in self.services.proxy.health()),
+            60,
         )
 
 
@@ -54,8 +56,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @asynccontextmanager
-async def platform(settings: Settings, dsn: str) -> AsyncIterator[tuple[Services, Follower]]:
-    """One process of the platform, without a worker; it follows the registry."""
+async def platform(
+    settings: Settings, dsn: str
+) -> AsyncIterator[tuple[Services, Follower, asyncio.Task[None]]]:
+    """One process of the platform, without a worker; it follows the registry in that task."""
     services = build(settings, HubAddress(dsn, dsn, is_embedded=True), [], has_worker=False)
     await services.wakeups.start()
     await services.proxy.start()
@@ -64,7 +68,7 @@ async def platform(settings: Settings, dsn: str) -> AsyncIterator[tuple[Services
     )
     task = asyncio.create_task(follower.run())
     try:
-        yield services, follower
+        yield services, follower, task
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -76,7 +80,7 @@ async def platform(settings: Settings, dsn: str) -> AsyncIterator[tuple[Services
 
 @pytest.fixture
 async def world(settings: Settings, dsn: str) -> AsyncIterator[Place]:
-    async with platform(settings, dsn) as (services, follower):
+    async with platform(settings, dsn) as (services, follower, following):
         scopes = frozenset({*USER_SCOPES, Scope.ADMIN})
         yield Place(
             services,
@@ -84,6 +88,7 @@ async def world(settings: Settings, dsn: str) -> AsyncIterator[Place]:
             await person(services, "bob@example.org"),
             await person(services, "operator@example.org", scopes),
             follower,
+            following,
         )
 
 

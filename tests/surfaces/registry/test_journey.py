@@ -1,12 +1,15 @@
 """A server from its registration to its end, against a real upstream."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.proxy import breaker
 from app.registry import Finding, SecretArgument, ToolDefinition
 from app.wiring import catalogue
+from tests.manual_clock import ManualClock
 from tests.proxy.harness import until
 from tests.registry.servers.documents import simple
 from tests.surfaces.registry.conftest import Door, Place, approved, platform, register
@@ -161,7 +164,7 @@ async def test_prices_change_for_new_quotes(door: Door, world: Place, upstream: 
     job = await door.post(
         world.bob, "/v1/jobs", {"tool": "lab.echo", "arguments": {"word": "hi"}}, 201
     )
-    offer = {"price_micro": 50_000, "tools": {"fail": {"price_micro": 7}}, "timeout_s": 5}
+    offer = {"price_micro": 50_000, "tools": {"fail": {"price_micro": 7}}, "timeout_s": 55}
     shown = await door.put(world.alice, f"{LAB}/offer", offer)
     prices = {tool["name"]: tool["price_micro"] for tool in shown["tools"]}
     assert prices == {"lab.echo": 50_000, "lab.fail": 7}
@@ -173,12 +176,14 @@ async def test_prices_change_for_new_quotes(door: Door, world: Place, upstream: 
     assert kept["price_micro"] == 10_000
     answer = await door.post(world.bob, "/v1/tools/lab.echo/call", SAY)
     assert answer["charged_micro"] == 50_000
-    assert world.services.registry.snapshot().resolve("lab.echo").timeout_s == 5
+    assert world.services.registry.snapshot().resolve("lab.echo").timeout_s == 55
 
 
 async def test_a_server_and_a_tool_have_rates_of_their_own(
-    door: Door, world: Place, upstream: Upstream
+    door: Door, world: Place, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # However long these calls take, no minute goes by.
+    monkeypatch.setattr(world.services.proxy.limiter, "_clock", ManualClock())
     rates: dict[str, Any] = {"calls_per_minute": 3, "tools": {"echo": {"calls_per_minute": 2}}}
     await approved(door, world, upstream.url, **rates)
     for _ in range(2):
@@ -192,8 +197,11 @@ async def test_a_server_and_a_tool_have_rates_of_their_own(
 
 
 async def test_a_server_that_is_away_is_left_alone(
-    door: Door, world: Place, upstream: Upstream
+    door: Door, world: Place, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Longer than any test: it is asked once the server is left alone, whenever that is.
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_S", 3600.0)
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE_S", 3600.0)
     await approved(door, world, upstream.url)
     upstream.answer = (503, [], b"")
     for _ in range(5):
@@ -226,7 +234,7 @@ async def test_a_scan_bars_approval_and_says_why(
 async def test_another_process_follows(
     door: Door, world: Place, upstream: Upstream, dsn: str
 ) -> None:
-    async with platform(world.services.settings, dsn) as (other, _):
+    async with platform(world.services.settings, dsn) as (other, *_):
         await approved(door, world, upstream.url)
         await until(lambda: any(one.is_up for one in other.proxy.health() if one.name == "lab"))
         assert other.registry.snapshot().resolve("lab.echo").status == "Approved"
@@ -239,6 +247,9 @@ async def test_look_ups_are_answered_from_memory(
     door: Door, world: Place, upstream: Upstream
 ) -> None:
     await approved(door, world, upstream.url)
+    # It may not have come yet to what it was woken for.
+    world.following.cancel()
+    await asyncio.wait({world.following})
     lookups = world.services.registry.lookups
     reads = lookups.reads
     for _ in range(50):

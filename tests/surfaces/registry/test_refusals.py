@@ -1,5 +1,6 @@
 """What is refused about servers, and that it changes nothing."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -154,11 +155,11 @@ async def test_a_refused_server_is_approved_by_a_new_version_only(
 
 
 async def test_a_server_that_cannot_be_listed_is_not_submitted(door: Door, world: Place) -> None:
-    gone = Upstream()
-    async with gone.serving():
-        url = gone.url
-    await register(door, world.alice, url)
-    problem = await door.post(world.alice, f"{LAB}/submit", {}, 502)
+    with socket.socket() as taken:
+        # Nobody else's port, and nobody answers there.
+        taken.bind(("127.0.0.1", 0))
+        await register(door, world.alice, f"http://127.0.0.1:{taken.getsockname()[1]}/mcp")
+        problem = await door.post(world.alice, f"{LAB}/submit", {}, 502)
     assert problem["code"] == "tool_server_down"
     assert (await door.get(world.alice, LAB))["status"] == "Draft"
 
