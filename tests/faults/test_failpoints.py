@@ -26,7 +26,7 @@ from tests.orchestration.conftest import Bench
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 QUICK = {"lease_seconds": 0.4, "poll_seconds": 0.03}
-MOST = 80
+MOST = 200
 # In the short form every second point of the longer lives; `make faults` takes each.
 KILLED = [(name, 1 if SECONDS else 2) for name in ("call that fails for ever", "task")]
 
