@@ -30,7 +30,7 @@ from tests.sandbox.abuse.matrix import note
 from tests.sandbox.abuse.prelude import program
 from tests.sandbox.docker.engine import need_docker, using_engine
 
-USUAL = Limits(wall_s=20)
+USUAL = Limits(wall_s=60)
 Run = Callable[..., Awaitable[TaskResult]]
 Seen = Callable[..., None]
 Attack = Callable[..., str]

@@ -20,7 +20,7 @@ from app.sandbox.executors.kubernetes import site_of
 from app.sandbox.executors.processes import process_id
 from tests.sandbox.docker.engine import containers
 
-USUAL = Limits(wall_s=20)
+USUAL = Limits(wall_s=60)
 AT_ONCE = 4
 # Endings of every kind: what is left behind is left behind by the rare ones.
 ENDINGS = (

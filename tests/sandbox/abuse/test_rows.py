@@ -8,7 +8,7 @@ import pytest
 
 from app.sandbox import Capabilities, TaskResult
 from tests.sandbox.abuse.attacks import ROWS
-from tests.sandbox.abuse.conftest import Run
+from tests.sandbox.abuse.conftest import USUAL, Run
 from tests.sandbox.abuse.host import Host, running, until
 from tests.sandbox.abuse.matrix import DECLARED, HARMLESS, STOPPED, note
 from tests.sandbox.abuse.prelude import Said, program, said
@@ -59,7 +59,7 @@ async def meet(
 ) -> None:
     """Run the attack, see that it got no more than it may, and note what it came to."""
     code = program(row.code, {"mark": host.mark, **row.params(host)})
-    result = await run(code, **limits)
+    result = await ended(row, run, code, limits)
     assert result.status in row.statuses, told(result)
     came = said(result.stdout)
     # silence is no proof: only a task that was ended may have told nothing
@@ -69,6 +69,19 @@ async def meet(
         row.check(result, came)
     await until(lambda: not running(host.mark))
     note(row.name, capabilities, outcome_)
+
+
+async def ended(row: Row, run: Run, code: str, limits: Mapping[str, float]) -> TaskResult:
+    """What came of the attack; where its time is short, and it has to tell something, more time
+    if it had none to do so: that is the machine's doing.
+    """
+    wall_s = limits.get("wall_s", USUAL.wall_s)
+    while True:
+        result = await run(code, **{**limits, "wall_s": wall_s})
+        is_cut = row.check is not None and result.status == "timeout" and not result.stdout
+        if not is_cut or wall_s > USUAL.wall_s / 4:
+            return result
+        wall_s *= 4
 
 
 def told(result: TaskResult) -> str:
