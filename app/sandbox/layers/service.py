@@ -23,6 +23,7 @@ from app.sandbox.layers.shelf import Shelf
 from app.sandbox.layers.sizes import LayerLimits
 from app.sandbox.layers.sources import Sources
 from app.sandbox.layers.target import Run, Target, probe
+from app.sandbox.layers.threads import in_thread
 from app.sandbox.links import Mounted
 from app.sandbox.types import Capabilities
 
@@ -171,16 +172,16 @@ class Layers:
                 held.release()
 
     async def _build(self, lock: Lock, say: Say) -> None:
-        draft = await asyncio.to_thread(self._shelf.draft, lock.id)
         try:
+            draft = await in_thread(self._shelf.draft, lock.id)
             for number, wheel in enumerate(lock.wheels, 1):
                 say(f"Installing {wheel.name} {wheel.version} ({number} of {len(lock.wheels)})")
                 folder, most = self._shelf.scratch(lock.id), self._limits.wheel_bytes
                 file = await fetch(wheel, folder, most, self._sources)
                 await install(self._runner(), wheel, file, draft, self._limits)
-            await asyncio.to_thread(self._shelf.put, draft)
+            await in_thread(self._shelf.put, draft)
         finally:
-            await asyncio.to_thread(self._shelf.drop, draft)
+            await in_thread(self._shelf.drop, lock.id)
         _log.info("a layer was built", extra={"layer": lock.id})
         await self._tidy()
 

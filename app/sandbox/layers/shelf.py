@@ -93,10 +93,10 @@ class Shelf:
         _write(record, json.dumps({"files": files, "bytes": size}))
         draft.place.rename(self._place(draft.id))
 
-    def drop(self, draft: Draft) -> None:
+    def drop(self, layer_id: str) -> None:
         """Leave nothing of a draft that came to nothing."""
-        _remove(draft.place)
-        _remove(self.scratch(draft.id))
+        _remove(self._draft_place(layer_id))
+        _remove(self.scratch(layer_id))
 
     def evict(self) -> list[str]:
         """Remove what is too old or too much, the longest unused first; never one in use."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from app.kernel.errors import AppError, Code
 from app.sandbox import TaskResult, TaskSpec
 from app.sandbox.layers import LayerLimits, Sources
+from app.sandbox.layers.installing import Draft
 from app.sandbox.layers.resolver import Resolver
+from app.sandbox.layers.shelf import Shelf
 from tests.sandbox.layers.conftest import Inside, Make
 from tests.sandbox.layers.wheels import make_wheel
 from tests.sandbox.rooms import until
@@ -216,6 +219,31 @@ async def test_closing_ends_a_build_and_leaves_nothing(open_shop: Make, wheelhou
         await waiting
     assert (shop.left(), shop.shelved()) == ([], [])
     assert (await open_shop().room_for("first")).id
+
+
+async def test_a_build_that_ends_while_it_writes_leaves_nothing(
+    open_shop: Make, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(wheelhouse, "first")
+    shop = open_shop()
+    loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    draft = Shelf.draft
+
+    def slow(self: Shelf, layer_id: str) -> Draft:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(60)
+        return draft(self, layer_id)
+
+    monkeypatch.setattr(Shelf, "draft", slow)
+    waiting = asyncio.ensure_future(shop.room_for("first"))
+    await begun.wait()
+    closing = asyncio.create_task(shop.layers.close())
+    await asyncio.wait([waiting], timeout=0)
+    go_on.set()
+    await closing
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (shop.left(), shop.shelved()) == ([], [])
 
 
 async def test_a_build_has_its_time(open_shop: Make, wheelhouse: Path) -> None:
