@@ -176,7 +176,7 @@ def start_node(program: str, folder: Path, port: int, *, is_single: bool = False
         # Also when the one that started it is killed.
         command = [setpriv, "--pdeathsig", "KILL", *command]
     process = subprocess.Popen(command, start_new_session=True)
-    client = redis.Redis("127.0.0.1", port, socket_timeout=5, protocol=2)
+    client = redis.Redis("127.0.0.1", port, socket_timeout=30, protocol=2)
     node = Node(port, process, client)
     _wait(lambda: process.poll() is not None or _answers(node))
     if process.poll() is not None:

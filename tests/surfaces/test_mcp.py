@@ -231,7 +231,7 @@ async def test_a_client_that_goes_away_does_not_stop_the_run(url: str, world: Wo
             await client.call_tool("bio_agent.run_task", arguments)
 
     gone = asyncio.create_task(impatient())
-    async with connected(url, world.alice) as client, asyncio.timeout(20):
+    async with connected(url, world.alice) as client, asyncio.timeout(60):
         jobs: list[Any] = []
         while not jobs:
             async with httpx2.AsyncClient(headers=dict(world.alice.headers), timeout=60) as http:

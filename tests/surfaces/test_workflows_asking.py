@@ -29,7 +29,7 @@ ASKING = flow(
 
 async def asked(http: httpx2.AsyncClient, job: Any) -> dict[str, Any]:
     """The question of a run, once it is asked."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             query = {"job_id": job["job_id"]}
             answer = (await http.get("/v1/workflows/questions", params=query)).json()

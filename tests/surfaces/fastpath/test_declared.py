@@ -26,7 +26,7 @@ async def said(
 
 
 async def charged(far: Far, amount: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await far.wallet() != (amount, 0):
             await asyncio.sleep(0.01)
     await assert_balanced(far.world.database)

@@ -86,7 +86,7 @@ class House:
 
     async def assert_nothing_spent(self) -> None:
         """What a call in a session set aside is given back a moment later."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.spent() != (0, 0):
                 await asyncio.sleep(0.01)
         await assert_balanced(self.world.database)
