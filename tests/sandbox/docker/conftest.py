@@ -63,8 +63,9 @@ class Forwarder:
         self.path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         inner_reader, inner_writer = await asyncio.open_unix_connection(SOCKET)
-        self._writers |= {writer, inner_writer}
+        self._writers.add(inner_writer)
         await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
         self._writers -= {writer, inner_writer}
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from app.sandbox.executors.docker.orphans import HOST_LABEL
 from sandbox.image import base_name, image_name
 from sandbox.image.build import build_image, default_cache
 from sandbox.image.load import has_image
@@ -92,10 +93,15 @@ def containers(label: str = "") -> set[str]:
     return set(docker("ps", "--all", "--quiet", "--no-trunc", *chosen).split())
 
 
-def running(label: str = "") -> set[str]:
-    """Ids of the containers that run, all or those with a label."""
-    chosen = ("--filter", f"label={label}") if label else ()
-    return set(docker("ps", "--quiet", "--no-trunc", *chosen).split())
+def running(label: str) -> set[str]:
+    """Ids of the containers that run and have that label."""
+    return set(docker("ps", "--quiet", "--no-trunc", "--filter", f"label={label}").split())
+
+
+def strangers() -> set[str]:
+    """Ids of the containers that run and are no sandboxes: asked at once, as others come and go."""
+    told = docker("ps", "--no-trunc", f'--format={{{{.ID}}}} {{{{.Label "{HOST_LABEL}"}}}}')
+    return {line.strip() for line in told.splitlines() if len(line.split()) == 1}
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:

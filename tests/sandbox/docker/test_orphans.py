@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,22 @@ def entry(owner: str, state: str = "running") -> dict[str, Any]:
     return {"Id": "c", "State": state, "Labels": {PROCESS_LABEL: owner}}
 
 
+@contextmanager
+def owner() -> Iterator[str]:
+    """The label of a process that dies at the end of the block."""
+    code = "from app.sandbox.executors.processes import process_id; print(process_id())"
+    command = [sys.executable, "-c", f"{code}; import sys; sys.stdout.flush(); sys.stdin.read()"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+
+
 def dead_owner() -> str:
     """The label of a process that was there a moment ago."""
-    code = "from app.sandbox.executors.processes import process_id; print(process_id())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    with owner() as name:
+        return name
 
 
 def test_the_living_keep_theirs() -> None:
@@ -61,17 +73,19 @@ def test_of_strangers_only_what_has_stopped_is_taken(owner: str) -> None:
 @pytest.fixture
 def left(engine: None) -> Iterator[dict[str, str]]:
     """Running containers by whose they are: a dead process's, a living one's, another machine's."""
-    owners = {
-        "dead": {HOST_LABEL: host_id(), PROCESS_LABEL: dead_owner()},
-        "living": labels(),
-        "elsewhere": {HOST_LABEL: "another", PROCESS_LABEL: dead_owner()},
-    }
     made = {}
-    for name, marks in owners.items():
-        options = [f"--label={key}={value}" for key, value in marks.items()]
-        made[name] = docker(
-            "run", "--detach", "--network=none", *options, image_name(), "sleep", "600"
-        )
+    # alive until they run: other tests sweep, too, and one that does not run yet cannot be started
+    with owner() as dead:
+        owners = {
+            "dead": {HOST_LABEL: host_id(), PROCESS_LABEL: dead},
+            "living": labels(),
+            "elsewhere": {HOST_LABEL: "another", PROCESS_LABEL: dead},
+        }
+        for name, marks in owners.items():
+            options = [f"--label={key}={value}" for key, value in marks.items()]
+            made[name] = docker(
+                "run", "--detach", "--network=none", *options, image_name(), "sleep", "600"
+            )
     yield made
     for container in made.values():
         subprocess.run(["docker", "rm", "--force", container], capture_output=True, check=False)

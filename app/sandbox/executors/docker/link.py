@@ -11,7 +11,6 @@ from app.sandbox.executors.docker.engine import Engine, EngineGoneError, Missing
 from app.sandbox.executors.usage import tree_usage
 from app.sandbox.links import Fate
 
-_LOOK_SECONDS = 2.0
 _KILLED = 128 + 9
 
 
@@ -50,15 +49,17 @@ class DockerLink:
         return fate
 
     async def _look(self) -> Fate:
-        """What only a container that is still there can tell."""
+        """What only a container that is still there can tell.
+
+        However long a busy engine takes: to give up is to blame the task for what it has not done.
+        """
         try:
-            async with asyncio.timeout(_LOOK_SECONDS):
-                state = (await self._engine.inspect(self.container))["State"]
+            state = (await self._engine.inspect(self.container))["State"]
         except EngineGoneError as error:
             return Fate(outage=str(error))
         except MissingError:
             return Fate(outage="the container was removed from outside")
-        except (TimeoutError, OSError):
+        except OSError:
             return Fate()
         # no signal from inside ends the first process of a pid namespace
         is_killed = not state.get("Running") and state.get("ExitCode") == _KILLED
