@@ -30,7 +30,7 @@ until_ready() {
   tries=0
   until answers; do
     tries=$((tries + 1))
-    [ "$tries" -le 300 ] && alive "$1" || return 1
+    [ "$tries" -le 900 ] && alive "$1" || return 1
     sleep 0.1
   done
 }
@@ -55,7 +55,7 @@ tell() {
   settings >/dev/null
   kill -HUP "$pid"
   tries=0
-  until knows_gvisor || [ "$tries" -ge 50 ]; do tries=$((tries + 1)) && sleep 0.1; done
+  until knows_gvisor || [ "$tries" -ge 300 ]; do tries=$((tries + 1)) && sleep 0.1; done
 }
 
 launch() {
@@ -93,7 +93,7 @@ end() {
   # its containerd ends with it, a moment later
   containerd=$(cat "$CONTAINERD" 2>/dev/null) || containerd=none
   tries=0
-  while alive "$containerd" && [ "$tries" -le 200 ]; do tries=$((tries + 1)) && sleep 0.05; done
+  while alive "$containerd" && [ "$tries" -le 1200 ]; do tries=$((tries + 1)) && sleep 0.05; done
   # nobody may have reaped the two yet: their pid files would then keep the next engine out
   alive "$containerd" || rm -f "$CONTAINERD"
   [ "$(cat /var/run/docker.pid 2>/dev/null)" != "$pid" ] || rm -f /var/run/docker.pid
