@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import pytest
 
@@ -35,7 +35,7 @@ class Daemon:
         """Signal it, wait for its end, and say how it ended."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @contextlib.contextmanager
@@ -48,17 +48,21 @@ def daemon(
         "UAOL_SANDBOX_EXECUTOR": "bubblewrap",
         **settings,
     }
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    with process:
+    # its log goes to a file: nobody reads it while it serves, and a pipe would be full one day
+    with (
+        TemporaryFile("w+") as log,
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=environment, stdout=subprocess.PIPE, stderr=log, text=True,
+        ) as process,
+    ):  # fmt: skip
         assert process.stdout is not None
-        assert process.stderr is not None
         said = process.stdout.readline()
         if not said.startswith("Serving"):
-            complaint = process.stderr.read()
-            if process.wait(30) == NO_WALLS and "cannot be isolated" in complaint:
+            code = process.wait(60)
+            log.seek(0)
+            complaint = log.read()
+            if code == NO_WALLS and "cannot be isolated" in complaint:
                 cannot_run(complaint)
             raise RuntimeError(complaint)
         started = Daemon(parse_address(said.split()[-1]), process)

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 
 from app.kernel.errors import Code
 from app.sandbox import IsolationError, Sandbox, TaskSpec
-from app.sandbox.daemon import Allowance, Daemon, listening
+from app.sandbox.daemon import Allowance, Daemon, listening, service
+from app.sandbox.daemon.spool import spooled
 from app.sandbox.executors.remote import RemoteExecutor
 from app.sandbox.wire import HELLO, REFUSED, TASK, VERSION, Address, receive, send_json
 from tests.sandbox.remote.test_daemon import a_task, hello
@@ -40,8 +41,17 @@ async def test_a_client_that_says_nothing_is_let_go_of(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_a_client_that_stalls_amid_its_files_is_let_go_of(tmp_path: Path) -> None:
-    async with serving(tmp_path, patience_s=0.05) as address:
+async def test_a_client_that_stalls_amid_its_files_is_let_go_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hurried(
+        reader: asyncio.StreamReader, sizes: Sequence[int], patience_s: float
+    ) -> AbstractAsyncContextManager[Path]:
+        """With the files, and not with what comes before them."""
+        return spooled(reader, sizes, patience_s / 400)
+
+    monkeypatch.setattr(service, "spooled", hurried)
+    async with serving(tmp_path, patience_s=20) as address:
         reader, writer = await asyncio.open_unix_connection(address.path)
         await send_json(writer, HELLO, hello())
         await send_json(writer, TASK, a_task(files=[["data", 10]]))

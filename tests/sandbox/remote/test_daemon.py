@@ -237,6 +237,7 @@ async def test_a_daemon_that_starts_beside_the_server_is_waited_for(
     start: Start, tmp_path: Path
 ) -> None:
     executor = RemoteExecutor(parse_address(f"unix:{tmp_path}/d.sock"))
+    executor._patience_s *= 4  # on a machine that does much else
     asking = asyncio.create_task(executor.capabilities())
     await asyncio.sleep(0)
     with contextlib.ExitStack() as stack:
@@ -248,6 +249,7 @@ async def test_a_daemon_that_comes_after_the_server_is_found(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.sandbox.executors.remote.executor._FIRST_CONNECT_S", 0.0)
+    monkeypatch.setattr("app.sandbox.service._PAUSES_S", (0.5,))
     sandbox = Sandbox([RemoteExecutor(parse_address(f"unix:{tmp_path}/d.sock"))])
     status = await sandbox.start()
     assert (status.available, "uaol sandboxd" in status.hint) == (False, True)
