@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.executors.kubernetes import Site
+from app.sandbox.executors.kubernetes import Site, link
 from app.sandbox.executors.kubernetes.access import Access
 from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from sandbox.image.recipe import PREPARE, tools
@@ -40,7 +40,9 @@ def image() -> Iterator[Image]:
 
 
 @pytest.fixture
-async def cluster(image: Image) -> AsyncIterator[Cluster]:
+async def cluster(image: Image, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+    # how it ended is always told here, if late
+    monkeypatch.setattr(link, "_LAST_WORDS_SECONDS", 60)
     async with Cluster(image).serve() as running:
         yield running
 

@@ -1,10 +1,11 @@
 """What clusters do when they are busy, full, forgetful or broken."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
-from app.sandbox.executors.kubernetes import namespace
+from app.sandbox.executors.kubernetes import api, namespace
 from app.sandbox.executors.kubernetes.api import ApiError
 from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.executors.kubernetes.link import PodLink
@@ -58,17 +59,15 @@ async def test_a_busy_server_is_obeyed(
     ready: KubernetesBackend, cluster: Cluster, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.fail("POST", JOBS, status, headers={"Retry-After": "7"}, times=2)
-    waits, sleep = [], asyncio.sleep
+    waits: list[float] = []
 
     async def note(seconds: float) -> None:
         waits.append(seconds)
-        await sleep(0)
 
-    monkeypatch.setattr("app.sandbox.executors.kubernetes.api.asyncio.sleep", note)
-    link = await ready.launch(Room())
-    assert waits[:2] == [7.0, 7.0]
-    monkeypatch.undo()
-    assert await answers(link)
+    # for the client alone: whatever else there is in this process has its own pauses
+    monkeypatch.setattr(api, "asyncio", SimpleNamespace(sleep=note, to_thread=asyncio.to_thread))
+    assert await answers(await ready.launch(Room()))
+    assert waits == [7.0, 7.0]
 
 
 async def test_a_full_quota_is_said_and_passes(ready: KubernetesBackend, cluster: Cluster) -> None:

@@ -70,7 +70,8 @@ async def test_killed_before_it_is_up(backend: KubernetesBackend, cluster: Clust
 
     cluster.kubelet = never
     link = await backend.launch(Room())
-    await until(lambda: bool(cluster.pods))
+    assert isinstance(link, PodLink)
+    await until(lambda: "ContainerCreating" in str(link._followed.pod))
     assert "ContainerCreating" in (await link.kill()).complaint
     assert (cluster.jobs, cluster.pods) == ({}, {})
 

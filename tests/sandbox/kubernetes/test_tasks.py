@@ -1,7 +1,7 @@
 """Real tasks by the real runner, in pods of a pretended cluster: cold, warm and in sessions."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +9,11 @@ import pytest
 
 from app.kernel.errors import AppError, Code
 from app.kernel.settings import Settings
-from app.sandbox import InputFile, Options, PooledExecutor, PoolPlan, Sandbox, TaskSpec
+from app.sandbox import InputFile, Options, PooledExecutor, PoolPlan, Sandbox, TaskResult, TaskSpec
 from app.sandbox.executors.kubernetes.access import Access
 from app.sandbox.executors.kubernetes.backend import KubernetesBackend
 from app.sandbox.making import make_sandbox
-from tests.sandbox.conftest import SMALL
+from tests.sandbox.conftest import SMALL, timed_out
 from tests.sandbox.kubernetes.cluster import Cluster
 from tests.sandbox.kubernetes.conftest import SITE
 from tests.sandbox.kubernetes.programs import until
@@ -81,7 +81,11 @@ async def test_nothing_of_the_cluster_is_to_be_seen(executor: PooledExecutor) ->
 
 async def test_time_runs_out(executor: PooledExecutor) -> None:
     code = "print('waiting', flush=True)\nwhile True: pass"
-    result = await executor.run(task(code, limits=replace(SMALL, wall_s=0.5)))
+
+    def run(wall_s: float) -> Awaitable[TaskResult]:
+        return executor.run(task(code, limits=replace(SMALL, wall_s=wall_s)))
+
+    result = await timed_out(run, 0.5)
     assert (result.status, result.stdout) == ("timeout", "waiting\n")
 
 
