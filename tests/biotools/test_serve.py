@@ -15,6 +15,7 @@ from mcp.shared.exceptions import MCPError
 
 from biotools import samples
 
+pytestmark = pytest.mark.anyio
 HBB = str(samples.HBB_REGION)
 ROOT = str(Path(samples.__file__).parents[2])
 TOY = """
@@ -99,82 +100,67 @@ async def ask(client: ClientSession, tool: str, arguments: dict[str, Any]) -> di
         ),
     ],
 )
-def test_tools_are_described(field: str, tools: set[str]) -> None:
-    async def talk() -> None:
-        async with session("-m", f"biotools.{field}") as client:
-            listed = (await client.list_tools()).tools
-        assert {tool.name for tool in listed} == tools
-        for tool in listed:
-            assert tool.description
-            assert tool.input_schema["additionalProperties"] is False
-            assert tool.output_schema is not None
-            assert tool.output_schema["type"] == "object"
-            if given := tool.input_schema["properties"].get("file"):
-                assert "file" in {one.get("format") for one in (given, *given.get("anyOf", []))}
-
-    anyio.run(talk)
+async def test_tools_are_described(field: str, tools: set[str]) -> None:
+    async with session("-m", f"biotools.{field}") as client:
+        listed = (await client.list_tools()).tools
+    assert {tool.name for tool in listed} == tools
+    for tool in listed:
+        assert tool.description
+        assert tool.input_schema["additionalProperties"] is False
+        assert tool.output_schema is not None
+        assert tool.output_schema["type"] == "object"
+        if given := tool.input_schema["properties"].get("file"):
+            assert "file" in {one.get("format") for one in (given, *given.get("anyOf", []))}
 
 
-def test_sequence_answers_and_errors(tmp_path: Path) -> None:
+async def test_sequence_answers_and_errors(tmp_path: Path) -> None:
     empty = tmp_path / "empty.gb"
     empty.touch()
 
-    async def talk() -> None:
-        async with session("-m", "biotools.sequence") as client:
-            parsed = await ask(client, "parse_record", {"file": HBB, "gene": "HBB"})
-            assert parsed["target"]["cds_length"] == 444
-            failed = await ask(client, "parse_record", {"file": str(empty)})
-            assert (failed["error"], failed["code"]) == (True, "empty_file")
-            assert failed["hint"]
-            for wrong in ({"file": HBB, "colour": 1}, {"file": 3}, {}):
-                refused = await ask(client, "parse_record", wrong)
-                assert (refused["error"], refused["code"]) == (True, "invalid_argument")
-            with pytest.raises(MCPError):
-                await client.call_tool("no_such_tool", {})
-
-    anyio.run(talk)
+    async with session("-m", "biotools.sequence") as client:
+        parsed = await ask(client, "parse_record", {"file": HBB, "gene": "HBB"})
+        assert parsed["target"]["cds_length"] == 444
+        failed = await ask(client, "parse_record", {"file": str(empty)})
+        assert (failed["error"], failed["code"]) == (True, "empty_file")
+        assert failed["hint"]
+        for wrong in ({"file": HBB, "colour": 1}, {"file": 3}, {}):
+            refused = await ask(client, "parse_record", wrong)
+            assert (refused["error"], refused["code"]) == (True, "invalid_argument")
+        with pytest.raises(MCPError):
+            await client.call_tool("no_such_tool", {})
 
 
-def test_crispr_walk() -> None:
-    async def talk() -> None:
-        async with session("-m", "biotools.crispr") as client:
-            found = await ask(client, "enumerate_guides", {"file": HBB, "gene": "HBB"})
-            spacers = [guide["spacer"] for guide in found["guides"]]
-            assert len(spacers) == 81
-            off = await ask(client, "find_off_targets", {"spacers": spacers, "genomes": [HBB]})
-            assert [guide["spacer"] for guide in off["guides"]] == spacers
-            bad = await ask(client, "find_off_targets", {"spacers": ["ACGT"], "genomes": [HBB]})
-            assert bad["code"] == "invalid_argument"
-
-    anyio.run(talk)
+async def test_crispr_walk() -> None:
+    async with session("-m", "biotools.crispr") as client:
+        found = await ask(client, "enumerate_guides", {"file": HBB, "gene": "HBB"})
+        spacers = [guide["spacer"] for guide in found["guides"]]
+        assert len(spacers) == 81
+        off = await ask(client, "find_off_targets", {"spacers": spacers, "genomes": [HBB]})
+        assert [guide["spacer"] for guide in off["guides"]] == spacers
+        bad = await ask(client, "find_off_targets", {"spacers": ["ACGT"], "genomes": [HBB]})
+        assert bad["code"] == "invalid_argument"
 
 
-def test_cancel_frees_the_server_and_stops_the_thread(tmp_path: Path) -> None:
+async def test_cancel_frees_the_server_and_stops_the_thread(tmp_path: Path) -> None:
     script = tmp_path / "toy.py"
     script.write_text(TOY)
 
-    async def talk() -> None:
-        async with session(str(script)) as client:
-            async with anyio.create_task_group() as group:
-                group.start_soon(client.call_tool, "spin", {})
-                # A call cancelled before its thread has it never runs: nothing would stop.
-                assert (await ask(client, "wait_for_begin", {}))["begun"] is True
-                await client.send_ping()
-                group.cancel_scope.cancel()
-            assert (await ask(client, "wait_for_end", {}))["stopped"] is True
-
-    anyio.run(talk)
-
-
-def test_a_crash_tells_nothing_and_ends_nothing(tmp_path: Path) -> None:
-    script = tmp_path / "toy.py"
-    script.write_text(TOY)
-
-    async def talk() -> None:
-        async with session(str(script)) as client:
-            result = await client.call_tool("crash", {})
-            assert result.is_error
-            assert "secret" not in str(result)
+    async with session(str(script)) as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "spin", {})
+            # A call cancelled before its thread has it never runs: nothing would stop.
+            assert (await ask(client, "wait_for_begin", {}))["begun"] is True
             await client.send_ping()
+            group.cancel_scope.cancel()
+        assert (await ask(client, "wait_for_end", {}))["stopped"] is True
 
-    anyio.run(talk)
+
+async def test_a_crash_tells_nothing_and_ends_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "toy.py"
+    script.write_text(TOY)
+
+    async with session(str(script)) as client:
+        result = await client.call_tool("crash", {})
+        assert result.is_error
+        assert "secret" not in str(result)
+        await client.send_ping()

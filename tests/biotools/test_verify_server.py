@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import anyio
 import mcp_types as types
 import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+pytestmark = pytest.mark.anyio
 HBB = str(Path("biotools/samples/human_HBB_region_U01317.gb").resolve())
 TOOLS = {
     "cloning": {
@@ -40,8 +40,8 @@ async def _talk(field: str) -> tuple[list[types.Tool], types.CallToolResult, typ
 
 
 @pytest.mark.parametrize("field", ["cloning", "verify"])
-def test_server_lists_calls_and_refuses(field: str) -> None:
-    tools, good, bad = anyio.run(_talk, field)
+async def test_server_lists_calls_and_refuses(field: str) -> None:
+    tools, good, bad = await _talk(field)
     assert {tool.name for tool in tools} == TOOLS[field]
     assert all(tool.output_schema for tool in tools)
     assert good.structured_content is not None
