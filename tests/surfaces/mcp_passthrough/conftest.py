@@ -91,6 +91,13 @@ def config(server: Everything, **keys: Any) -> ServerConfig:
     return ServerConfig(**given)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wire's own short times, for a machine that stands still for a while."""
+    for name in ("guard.CONNECT_S", "era._ASK_S"):
+        monkeypatch.setattr(f"app.proxy.wire.{name}", 60.0)
+
+
 @pytest.fixture
 def opened(world: World, database: Database, settings: Settings) -> Open:
     """Opens the door over servers; all they list but `hidden` is approved."""

@@ -48,6 +48,13 @@ class Place:
         )
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wire's own short times, for a machine that stands still for a while."""
+    for name in ("guard.CONNECT_S", "era._ASK_S"):
+        monkeypatch.setattr(f"app.proxy.wire.{name}", 60.0)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
