@@ -66,20 +66,20 @@ async def judge_server(
     url: str,
     revision: str,
     folder: Path,
-    without: Collection[str] = (),
+    wanted: Collection[str],
     unmet: Collection[str] = (),
 ) -> Report:
     """All scenarios of a revision against the server at `url`.
 
-    It has none of the scenarios `without` and cannot meet the checks `unmet` of the others.
+    It is to pass those that are `wanted`, but for the checks `unmet`.
     """
-    return await _judge(node, ("server", "--url", url), revision, folder, without, unmet)
+    return await _judge(node, ("server", "--url", url), revision, folder, wanted, unmet)
 
 
 async def judge_client(node: Node, command: str, revision: str, folder: Path) -> Report:
     """All scenarios of a revision against a client that `command` starts."""
     arguments = ("client", "--command", command, "--timeout", "90000")
-    return await _judge(node, arguments, revision, folder)
+    return await _judge(node, arguments, revision, folder, scored(node, revision, "client"))
 
 
 async def _judge(
@@ -87,19 +87,16 @@ async def _judge(
     arguments: tuple[str, ...],
     revision: str,
     folder: Path,
-    without: Collection[str] = (),
+    wanted: Collection[str],
     unmet: Collection[str] = (),
 ) -> Report:
-    """Run them all, then each that failed once more by itself.
+    """Run them all, then each of the wanted ones that failed once more by itself.
 
     The suite gives a server half a second in places; a machine that runs other tests beside it may
     need longer. What fails by itself fails.
     """
     report = await _run(node, (*arguments, "--requirements", revision), folder)
-    failed = report.failures(unmet).keys() & set(scored(node, revision, arguments[0])) - set(
-        without
-    )
-    for scenario in sorted(failed)[:_AGAIN]:
+    for scenario in sorted(report.failures(unmet).keys() & set(wanted))[:_AGAIN]:
         again = folder / f"again-{scenario.replace('/', '-')}"
         again.mkdir()
         one = (*arguments, "--spec-version", revision, "--scenario", scenario)

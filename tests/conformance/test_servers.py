@@ -6,7 +6,7 @@ also judged by itself: a failure there would be no finding about the gateway.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,8 @@ from tests.conformance.node.runtime import Node
 from tests.conformance.platform import Platform
 from tests.conformance.suite import EXPECTED_FAILURES, Report, judge_server, scored, unscored
 
-pytestmark = pytest.mark.anyio
+# ten seconds, or minutes on a machine that does much else
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 REVISIONS = ("2025-11-25", "2026-07-28")
 TASKS = "tasks-"
 
@@ -47,6 +48,16 @@ OF_OTHERS = {
 }
 
 
+def _scored(node: Node, revision: str) -> list[str]:
+    return scored(node, revision, "server")
+
+
+def _with_tools(node: Node, revision: str) -> list[str]:
+    """What a server with tools and tasks can be asked."""
+    tasks = [name for name in unscored(node, revision, "server") if name.startswith(TASKS)]
+    return [*(name for name in _scored(node, revision) if name not in WITHOUT_FIXTURE), *tasks]
+
+
 def _assert_passed(report: Report, scenarios: list[str]) -> None:
     missing = set(scenarios) - report.checks.keys()
     assert not missing, f"did not run: {sorted(missing)}\n{report.finished}"
@@ -58,7 +69,7 @@ async def _reports(
     node: Node,
     url: str,
     folder: Path,
-    without: Collection[str] = (),
+    wanted: Callable[[Node, str], list[str]],
     unmet: Collection[str] = (),
 ) -> dict[str, Report]:
     """Both revisions at once: the suite mostly waits."""
@@ -67,7 +78,7 @@ async def _reports(
         one.mkdir()
     reports = await asyncio.gather(
         *(
-            judge_server(node, url, revision, one, without, unmet)
+            judge_server(node, url, revision, one, wanted(node, revision), unmet)
             for revision, one in folders.items()
         )
     )
@@ -75,33 +86,30 @@ async def _reports(
 
 
 async def test_the_fixtures_themselves_pass(node: Node, platform: Platform, tmp_path: Path) -> None:
-    for revision, report in (await _reports(node, platform.everything, tmp_path)).items():
-        _assert_passed(report, scored(node, revision, "server"))
+    reports = await _reports(node, platform.everything, tmp_path, _scored)
+    for revision, report in reports.items():
+        _assert_passed(report, _scored(node, revision))
 
 
 async def test_every_scored_scenario_passes_through_the_gateway(
     node: Node, platform: Platform, tmp_path: Path
 ) -> None:
-    for revision, report in (await _reports(node, platform.through, tmp_path)).items():
-        _assert_passed(report, scored(node, revision, "server"))
+    reports = await _reports(node, platform.through, tmp_path, _scored)
+    for revision, report in reports.items():
+        _assert_passed(report, _scored(node, revision))
 
 
 async def test_our_own_server_passes_with_tools_of_the_registry(
     node: Node, platform: Platform, tmp_path: Path
 ) -> None:
-    reports = await _reports(node, platform.plain, tmp_path, WITHOUT_FIXTURE, OF_OTHERS)
+    reports = await _reports(node, platform.plain, tmp_path, _with_tools, OF_OTHERS)
     for revision, report in reports.items():
-        left = {*WITHOUT_FIXTURE, STATELESS}
-        _assert_passed(
-            report, [name for name in scored(node, revision, "server") if name not in left]
-        )
-        tasks = [name for name in unscored(node, revision, "server") if name.startswith(TASKS)]
-        _assert_passed(report, tasks)
+        _assert_passed(report, [name for name in _with_tools(node, revision) if name != STATELESS])
         assert report.failures(OF_OTHERS).get(STATELESS, []) == []
 
 
 async def test_what_has_no_fixture_is_in_the_suite(node: Node) -> None:
-    known = {name for revision in REVISIONS for name in scored(node, revision, "server")}
+    known = {name for revision in REVISIONS for name in _scored(node, revision)}
     assert {*WITHOUT_FIXTURE, STATELESS} <= known
 
 

@@ -11,7 +11,8 @@ from tests.conformance.suite import Report, judge_client, scored
 from tests.conformance.upstream.answering import answering
 from tests.conformance.upstream.scenarios import make_scenarios
 
-pytestmark = pytest.mark.anyio
+# ten seconds, or minutes on a machine that does much else
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 REVISIONS = ("2025-11-25", "2026-07-28")
 
 

@@ -42,7 +42,7 @@ class Node:
         *arguments: str | Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        seconds: float = 100,
+        seconds: float = 240,
     ) -> Finished:
         """Run a script to its end. Raises `TimeoutError`, with the program killed."""
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
