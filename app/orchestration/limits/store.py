@@ -40,6 +40,9 @@ from locked l left join app.job_limit d on d.name = l.inherits
 # Not that of the partitions, whose upkeep takes as long as it takes.
 _LOCK_KEY = 7243120717
 
+# Statistics may be of a table of one row, to which any way is as good as another. So each job is
+# looked up by itself (`offset 0`, or a lock), or by `any(array[id])`: app.orchestration.store.
+
 # As many of a line as its limit's ended jobs make room for, and some more: batches of ends of
 # many keys would read the product of both.
 _SPARE = 16
@@ -56,7 +59,8 @@ heads as (
     select job_id from app.job_slot s where s.name = m.name and s.is_in_line
     order by s.turn, s.priority desc, s.job_id limit m.most) w)
 select name from mine
-union select s.name from heads h join app.job_slot s using (job_id)
+union select s.name from heads h cross join lateral (
+  select name from app.job_slot s where s.job_id = h.job_id offset 0) s
 """
 
 _HEADS = """
@@ -69,11 +73,14 @@ with heads as materialized (
 taken as materialized (
   select h.line, h.job_id, l.job_id is not null as is_locked
   from heads h left join lateral (
-    select q.job_id from app.job_queue q where q.job_id = h.job_id for update skip locked
+    select q.job_id from app.job_queue q where q.job_id = any(array[h.job_id])
+    for update skip locked
   ) l on true)
 select t.line, t.job_id, t.is_locked, s.name, s.user_id, s.priority, s.turn,
-  t.is_locked or exists (select 1 from app.job_queue q where q.job_id = t.job_id) as is_queued
-from taken t cross join lateral (select * from app.job_slot s where s.job_id = t.job_id) s
+  t.is_locked or exists (
+    select 1 from app.job_queue q where q.job_id = any(array[t.job_id])) as is_queued
+from taken t cross join lateral (
+  select * from app.job_slot s where s.job_id = t.job_id offset 0) s
 """
 
 _RIPE = """
@@ -81,7 +88,8 @@ with taken as materialized (
   select q.job_id from app.job_queue q where q.job_id = any(:jobs) for update skip locked)
 select cast(null as text) as line, t.job_id, true as is_locked, true as is_queued,
   s.name, s.user_id, s.priority, s.turn
-from taken t cross join lateral (select * from app.job_slot s where s.job_id = t.job_id) s
+from taken t cross join lateral (
+  select * from app.job_slot s where s.job_id = t.job_id offset 0) s
 where s.due_at <= clock_timestamp()
 """
 
@@ -107,7 +115,6 @@ with kept as (
 started as (
   update app.job_queue q set run_at = coalesce(to_timestamp(a.at), now()), parked_as = null
   from json_to_recordset(cast(:starts as json)) as a(job_id uuid, at float8)
-  -- As in app.orchestration.store.
   where q.job_id = any(array[a.job_id]))
 update app.job_limit l
 set in_use = g.in_use, turn = g.turn, tat = to_timestamp(g.tat), wake_at = to_timestamp(g.wake)
@@ -127,7 +134,7 @@ from unnest(cast(:names as text[])) as n(name)
 _ORPHANS = """
 delete from app.job_slot s
 where s.name = any(:names) and s.is_held
-  and not exists (select 1 from app.job_queue q where q.job_id = s.job_id)
+  and not exists (select 1 from app.job_queue q where q.job_id = any(array[s.job_id]))
 """
 
 _FORGET = """

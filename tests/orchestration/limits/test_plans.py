@@ -17,12 +17,21 @@ pytestmark = [pytest.mark.anyio, pytest.mark.no_books]
 HOGS = 5000
 
 
-@pytest.fixture
-async def hogged(desk: Desk) -> Desk:
-    """A desk where one key has one job running and thousands waiting."""
+@pytest.fixture(params=[1, 2 * HOGS])
+async def hogged(desk: Desk, hub: Hub, clone: str, request: pytest.FixtureRequest) -> Desk:
+    """A desk where one key has one job running and thousands waiting.
+
+    The planner saw as many slots as the parameter says.
+    """
     name = f"key:{desk.user}:hog"
     for _ in range(HOGS // 1000):
         await desk.submit([Asked(desk.user, (name, "user:*"))] * 1000)
+    with psycopg.connect(hub.dsn(hub.superuser, clone), autocommit=True) as admin:
+        admin.execute("create temp table slots as select * from app.job_slot")
+        kept = "select ctid from app.job_slot limit %s"
+        admin.execute(f"delete from app.job_slot where ctid <> all(array({kept}))", [request.param])
+        admin.execute("analyze app.job_slot")
+        admin.execute("insert into app.job_slot select * from slots on conflict do nothing")
     return desk
 
 
