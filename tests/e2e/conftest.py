@@ -29,7 +29,7 @@ async def services(platform: Platform) -> AsyncIterator[Any]:
 @pytest.fixture
 async def sandboxed(platform: Platform) -> None:
     """Only where code can be isolated."""
-    async with httpx2.AsyncClient(base_url=platform.url) as http:
+    async with httpx2.AsyncClient(base_url=platform.url, timeout=60) as http:
         health = (await http.get("/healthz")).json()
     if not health["sandbox"]["is_up"]:
         cannot_run("the sandbox does not work on this machine; `uaol doctor` says why")

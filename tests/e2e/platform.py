@@ -179,7 +179,7 @@ class Doors:
     async def files(self, job_id: str) -> dict[str, bytes]:
         """A job's files by name, downloaded through their links, which need no key."""
         listed = (await self.get(f"/v1/jobs/{job_id}/files"))["files"]
-        async with httpx2.AsyncClient() as stranger:
+        async with httpx2.AsyncClient(timeout=60) as stranger:
             answers = {one["name"]: await stranger.get(one["url"]) for one in listed}
         assert {answer.status_code for answer in answers.values()} <= {200}
         return {name: answer.content for name, answer in answers.items()}

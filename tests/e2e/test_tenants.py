@@ -150,7 +150,7 @@ async def test_links(platform: Platform, bobs: Doors, alices: Doors, hbb: Finish
     """A link opens the one file it was signed for, until then, and nothing else."""
     first, second = (one["file_id"] for one in hbb.job["files"][:2])
     link = httpx2.URL((await alices.http.post(f"/v1/files/{first}/link")).json()["url"])
-    async with httpx2.AsyncClient() as stranger:
+    async with httpx2.AsyncClient(timeout=60) as stranger:
         assert (await stranger.get(link)).status_code == 200
         later = link.copy_set_param("expires", int(link.params["expires"]) + 1)
         forged = link.copy_set_param("signature", "A" * len(link.params["signature"]))
@@ -228,7 +228,7 @@ async def test_a_tool_call_is_charged_to_the_caller(bobs: Doors, bob: Person, bo
 @pytest.mark.parametrize("header", [None, "Bearer uaol_" + "x" * 43, "Basic YTpi", "Bearer"])
 async def test_who_has_no_key(platform: Platform, hbb: Finished, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
-    async with httpx2.AsyncClient(base_url=platform.url, headers=headers) as nobody:
+    async with httpx2.AsyncClient(base_url=platform.url, headers=headers, timeout=60) as nobody:
         for method, path in (
             ("GET", "/v1/me"),
             ("GET", "/v1/jobs"),
@@ -246,7 +246,8 @@ async def test_who_has_no_key(platform: Platform, hbb: Finished, header: str | N
 
 
 async def test_keys_of_ones_own(platform: Platform, bob: Person) -> None:
-    async with httpx2.AsyncClient(base_url=platform.url, headers=bob.headers) as http:
+    headers = bob.headers
+    async with httpx2.AsyncClient(base_url=platform.url, headers=headers, timeout=60) as http:
         made = (await http.post("/v1/keys", json={"name": "spare", "scopes": ["jobs"]})).json()
         spare = {"Authorization": f"Bearer {made['secret']}"}
         assert (await http.get("/v1/jobs", headers=spare)).status_code == 200
