@@ -111,9 +111,11 @@ async def test_two_recoverers_share_the_work_of_a_dead_worker(crew: Crew) -> Non
     dead.kill()
     await ended(dead)
     await expire(bench.database)
+    # Neither has room for all, and nothing ends before both have begun.
+    both = [crew.start(lease_seconds=LONG_LEASE_S, lane_capacity=100) for _ in range(2)]
+    for worker in both:
+        await until(functools.partial(crew.has_begun, worker))
     crew.let_go()
-    for _ in range(2):
-        crew.start(lease_seconds=LONG_LEASE_S)
     await until(crew.is_idle)
     rows = await crew.rows()
     assert judge(crew.diary.read(), rows) == []
