@@ -54,7 +54,10 @@ async def heard(wakeups: Wakeups, dsn: str) -> None:
         assert await wakeups.wait(ticket, 20)
 
 
-async def test_who_follows_after_the_start_misses_nothing(dsn: str) -> None:
+async def test_who_follows_after_the_start_misses_nothing(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.kernel.wakeups._START_S", 60.0)
     wakeups = Slow(dsn)
     starting = asyncio.create_task(wakeups.start())
     try:
