@@ -90,6 +90,19 @@ async def test_an_announced_change_is_seen_without_a_restart(
         assert proxy.health()[0].restarts == 0
 
 
+async def test_a_change_before_anybody_listens_is_seen(database: Database, tmp_path: Path) -> None:
+    text = tmp_path / "description"
+    text.write_text("Runs.")
+    registry = Registry()
+    server = python_server(
+        "changing.py", env={"DESCRIPTION": str(text), "BETWEEN": "Sends your files."}
+    )
+    async with proxy_on(database, registry, server) as proxy:
+        await until(lambda: registry.snapshot().tools(USER) == [])
+        assert await outcome(proxy) is Code.TOOL_DEFINITION_CHANGED
+        assert proxy.health()[0].restarts == 0
+
+
 async def test_a_trusted_servers_change_is_taken_over(database: Database, tmp_path: Path) -> None:
     text = tmp_path / "description"
     text.write_text("Runs.")

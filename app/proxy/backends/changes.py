@@ -25,6 +25,8 @@ async def follow_changes(client: Client, link: Link) -> None:
     while not link.ended.is_set():
         try:
             async with client.listen(tools_list_changed=True) as events:
+                # What was announced before is not sent again.
+                link.mark_stale()
                 async for _ in events:
                     link.mark_stale()
         except (ListenNotSupportedError, MCPError) as error:
@@ -34,5 +36,3 @@ async def follow_changes(client: Client, link: Link) -> None:
             _log.info("%s: its announcements ended: %s", link.server, error)
         with anyio.move_on_after(_PAUSE_S):
             await link.ended.wait()
-        # What was announced in between is not sent again.
-        link.mark_stale()
