@@ -18,6 +18,7 @@ from app.sandbox.daemon.spool import spooled
 from app.sandbox.service import Sandbox
 from app.sandbox.types import Ended, Event
 from app.sandbox.wire import (
+    CHUNK,
     DONE,
     HELLO,
     KNOWN,
@@ -36,6 +37,7 @@ from app.sandbox.wire import (
 _log = logging.getLogger(__name__)
 _HELLO_BYTES = 2**16
 _TASK_BYTES = 16 * 2**20
+_LEAVE_S = 5.0
 _GONE = (OSError, EOFError)
 
 Reader = asyncio.StreamReader
@@ -82,8 +84,9 @@ class Daemon:
         try:
             await self._answer(reader, writer)
         except AppError as error:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, TimeoutError):
                 await send_json(writer, REFUSED, error_json(error))
+                await _hear_out(reader)
         except WireError as error:
             _log.warning("sandboxd: a client broke off", extra={"reason": str(error)})
         except (*_GONE, TimeoutError):
@@ -177,6 +180,16 @@ class Daemon:
                 hint="Give the task less data, or put it in a volume.",
                 details={"field": "input_files"},
             )
+
+
+async def _hear_out(reader: Reader) -> None:
+    """Take in what a client still says, until it leaves.
+
+    One that is hung up on while it speaks may lose the answer that is on its way to it.
+    """
+    async with asyncio.timeout(_LEAVE_S):
+        while await reader.read(CHUNK):
+            pass
 
 
 async def _until_gone(reader: Reader) -> None:

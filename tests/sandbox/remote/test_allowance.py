@@ -14,7 +14,18 @@ from app.sandbox import IsolationError, Sandbox, TaskSpec
 from app.sandbox.daemon import Allowance, Daemon, listening, service
 from app.sandbox.daemon.spool import spooled
 from app.sandbox.executors.remote import RemoteExecutor
-from app.sandbox.wire import HELLO, REFUSED, TASK, VERSION, Address, receive, send_json
+from app.sandbox.wire import (
+    BYTES,
+    CHUNK,
+    HELLO,
+    REFUSED,
+    TASK,
+    VERSION,
+    Address,
+    receive,
+    send,
+    send_json,
+)
 from tests.sandbox.remote.test_daemon import a_task, hello
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +67,19 @@ async def test_a_client_that_stalls_amid_its_files_is_let_go_of(
         await send_json(writer, HELLO, hello())
         await send_json(writer, TASK, a_task(files=[["data", 10]]))
         assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_refused_client_is_heard_out_and_told(tmp_path: Path) -> None:
+    files = [["data", 2**24]]
+    async with serving(tmp_path, input_bytes=10) as address:
+        reader, writer = await asyncio.open_unix_connection(address.path)
+        await send_json(writer, HELLO, hello())
+        await send_json(writer, TASK, a_task(files=files))
+        # More than the socket holds: it ends only where somebody reads.
+        for _ in range(2**24 // CHUNK):
+            await send(writer, BYTES, bytes(CHUNK))
+        assert (await answer(reader))["code"] == Code.INVALID_INPUT
         writer.close()
 
 
