@@ -1,10 +1,13 @@
 """JWTs: which are believed, and which are not."""
 
+import asyncio
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -206,6 +209,28 @@ async def test_keys_come_through_the_guarded_way_out(
         for path in ("/moved", "/huge", "/none"):
             with pytest.raises(ValueError, match="answer"):
                 await download(f"{url}{path}", allow_private=True)()
+
+
+async def test_a_set_that_comes_drop_by_drop_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each drop comes in time; all of them would take twenty minutes."""
+    monkeypatch.setattr("app.auth.keyset._TOTAL_S", 0.5)
+    is_left = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 120000\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+        is_left.set()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises((TimeoutError, httpx2.TimeoutException)):
+            await download(f"http://127.0.0.1:{port}/keys", allow_private=True)()
+        await is_left.wait()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def issuer() -> Issuer:
 
 @pytest.fixture
 async def key_set(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    # How long a set may take is asked elsewhere.
+    # How long a set may take is asked where tokens are tested.
     monkeypatch.setattr(keyset, "_TOTAL_S", 60.0)
     async with serving(issuer) as url:
         yield f"{url}/keys"
