@@ -64,7 +64,14 @@ def another(world: World, settings: Settings) -> FastAPI:
 
 
 @pytest.fixture
-def app(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    # Tests look after the streams themselves, once there is something to be found.
-    monkeypatch.setattr(streams, "_CHECK_S", 3600.0)
+def check_s() -> float:
+    """How often streams are looked at. Most tests do so themselves, once there is a reason."""
+    return 3600.0
+
+
+@pytest.fixture
+def app(
+    world: World, settings: Settings, check_s: float, monkeypatch: pytest.MonkeyPatch
+) -> FastAPI:
+    monkeypatch.setattr(streams, "_CHECK_S", check_s)
     return another(world, settings)

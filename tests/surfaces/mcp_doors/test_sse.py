@@ -142,6 +142,20 @@ async def test_a_stream_ends_with_its_key(app: FastAPI, url: str, world: World) 
     await until(lambda: len(app.state.gateway.streams) == 0)
 
 
+@pytest.mark.parametrize("check_s", [0.01])
+async def test_streams_are_looked_at_unasked(url: str, world: World, check_s: float) -> None:
+    carol = await person(world.services, "carol@example.org")
+    async with (
+        asyncio.timeout(60),
+        httpx2.AsyncClient(base_url=url, headers=dict(carol.headers), timeout=60) as http,
+        http.stream("GET", "/sse") as stream,
+    ):
+        found = lines(stream)
+        await address(found)
+        await http.delete(f"/v1/keys/{carol.principal.key_id}")
+        assert [line async for line in found if line.startswith("data:")] == []
+
+
 @pytest.mark.parametrize("changes", [{"mcp_streams_per_user": 1}])
 async def test_only_so_many_streams(url: str, world: World, changes: dict[str, Any]) -> None:
     async with (
