@@ -1,12 +1,20 @@
-"""Serves an ASGI application of the tests on a socket of this process."""
+"""Serves an ASGI application of the tests on a socket of this process, or keeps a port silent."""
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
 import uvicorn
+
+
+@contextlib.contextmanager
+def port_of_nobody() -> Iterator[int]:
+    """A port where nobody answers: it is taken, so that nobody else gets it meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,5 @@
 import asyncio
 import json
-import socket
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from tests.proxy.wire.played import (
     result_of,
 )
 from tests.proxy.wire.test_legacy import Legacy
+from tests.serving import port_of_nobody
 
 pytestmark = pytest.mark.anyio
 DONE: dict[str, Any] = {"content": []}
@@ -28,10 +28,7 @@ UNSUPPORTED = {"code": -32022, "message": "no", "data": {"supported": ["2026-07-
 async def test_a_server_that_cannot_be_reached_has_no_era_yet(
     wire: HttpWire, refused: Refused
 ) -> None:
-    # Bound and not listening: nobody else can take the port meanwhile.
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        port = nobody.getsockname()[1]
+    with port_of_nobody() as port:
         target = Target("far", f"http://127.0.0.1:{port}/mcp", allow_private=True)
         assert (await refused(target)).code is Code.TOOL_SERVER_DOWN
     assert wire.eras.known(target) is None

@@ -1,13 +1,13 @@
 """Tunnels: who gets out, where to, and what is noted of it."""
 
 import asyncio
-import socket
 import ssl
 
 import pytest
 
 from app.sandbox.egress import Egress, Policy
 from tests.sandbox.egress.conftest import HOST, LOOPBACK, OpenDoor, Outside, Way, echo, hello_of
+from tests.serving import port_of_nobody
 
 pytestmark = pytest.mark.anyio
 DENIED = b"\x15\x03\x03\x00\x02\x02\x31"
@@ -181,10 +181,7 @@ async def test_the_first_address_that_answers(outside: Outside, open_door: OpenD
 
 
 async def test_names_and_hosts_that_do_not_answer(outside: Outside, open_door: OpenDoor) -> None:
-    with socket.socket() as nobody:
-        # bound, so that nobody else gets the port, and not listened on
-        nobody.bind((LOOPBACK, 0))
-        port: int = nobody.getsockname()[1]
+    with port_of_nobody() as port:
         way = await open_door(port)
         answer = await way.ask(connect_to(HOST, port))
     assert (answer.status, answer.code) == (502, "unreachable")

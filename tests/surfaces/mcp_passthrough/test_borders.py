@@ -288,10 +288,11 @@ async def test_a_caller_without_credits_is_told_so(opened: Open) -> None:
 
 async def test_a_server_that_is_gone_costs_nothing(opened: Open) -> None:
     server = Everything()
-    async with server.away(), opened(config(server)) as door, http(door) as client:
-        answer = await client.post("all", **modern("tools/call", CALL))
-        assert (answer.status_code, answer.json()["code"]) == (502, "tool_server_down")
-        assert await door.spent() == (0, 0)
+    with server.away():
+        async with opened(config(server)) as door, http(door) as client:
+            answer = await client.post("all", **modern("tools/call", CALL))
+            assert (answer.status_code, answer.json()["code"]) == (502, "tool_server_down")
+            assert await door.spent() == (0, 0)
 
 
 async def test_a_session_goes_on_in_another_process(opened: Open) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import mcp_types as types
@@ -13,7 +13,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from tests.conformance.everything.server import Events
-from tests.serving import serving
+from tests.serving import port_of_nobody, serving
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
 FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -162,12 +162,10 @@ class Everything:
             async with serving(self, listener, "on"):
                 yield
 
-    @contextlib.asynccontextmanager
-    async def away(self) -> AsyncIterator[None]:
-        """Its port while it does not serve: nobody else's, and nobody answers there."""
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port = taken.getsockname()[1]
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Its port while it does not serve."""
+        with port_of_nobody() as self.port:
             yield
 
 

@@ -1,11 +1,11 @@
 """What is refused about servers, and that it changes nothing."""
 
-import socket
 from typing import Any
 
 import pytest
 
 from tests.registry.servers.documents import BAD, GOOD, changed, simple
+from tests.serving import port_of_nobody
 from tests.surfaces.registry.conftest import Door, Place, approved, register
 from tests.surfaces.registry.upstream import Upstream
 
@@ -155,10 +155,8 @@ async def test_a_refused_server_is_approved_by_a_new_version_only(
 
 
 async def test_a_server_that_cannot_be_listed_is_not_submitted(door: Door, world: Place) -> None:
-    with socket.socket() as taken:
-        # Nobody else's port, and nobody answers there.
-        taken.bind(("127.0.0.1", 0))
-        await register(door, world.alice, f"http://127.0.0.1:{taken.getsockname()[1]}/mcp")
+    with port_of_nobody() as port:
+        await register(door, world.alice, f"http://127.0.0.1:{port}/mcp")
         problem = await door.post(world.alice, f"{LAB}/submit", {}, 502)
     assert problem["code"] == "tool_server_down"
     assert (await door.get(world.alice, LAB))["status"] == "Draft"
