@@ -67,7 +67,7 @@ class Door:
 
     async def settled(self, captured: int, who: Person | None = None) -> None:
         """Wait until nothing is held, and see that so much was charged."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (spent := await self.spent(who))[1]:
                 await asyncio.sleep(0.02)
         assert spent == (captured, 0)

@@ -66,7 +66,7 @@ async def left(
 ) -> str:
     """Leave a call under way; the id to go on from. Nothing is held for it any more."""
     last = await first_id(client, named, "tools/call", WAIT)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await server.waiting.wait()
     await door.settled(0, who)
     return last
