@@ -72,8 +72,10 @@ async def meet(
 
 
 async def ended(row: Row, run: Run, code: str, limits: Mapping[str, float]) -> TaskResult:
-    """What came of the attack; where its time is short, and it has to tell something, more time
-    if it had none to do so: that is the machine's doing.
+    """What came of the attack.
+
+    One that has to tell something, and whose short time was over before it could, gets more: how
+    soon it does so is up to the machine.
     """
     wall_s = limits.get("wall_s", USUAL.wall_s)
     while True:
