@@ -141,6 +141,10 @@ class RedisClient:
             try:
                 async with asyncio.timeout(self._patience_s):
                     await client.aclose()
+                    if isinstance(client, RedisCluster):
+                        # After a fault it takes itself for closed, whatever was opened since.
+                        await client.nodes_manager.aclose()
+                        await client.nodes_manager.aclose("startup_nodes")
             except Exception as error:
                 raise RedisAwayError(f"{type(error).__name__}: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis.asyncio.cluster import RedisCluster
 
 from app.kernel.clock import SystemClock
 from app.kernel.errors import AppError, Code
@@ -122,6 +123,21 @@ async def test_one_that_is_away_is_passed_over(cluster: Cluster) -> None:
         assert await client.run(PROBE, "nothing") == 0
     finally:
         await client.close()
+
+
+async def test_what_was_opened_after_a_fault_is_closed_too(cluster: Cluster) -> None:
+    cluster.wait_until_whole(replicas=0)
+    client = RedisClient(cluster.url, patience_s=20)
+    assert await client.run(PROBE, "nothing") == 0
+    library = await client.connected()
+    assert isinstance(library, RedisCluster)
+    nodes = library.get_nodes()
+    # As a fault of one command ends all connections, and another opens one after that.
+    await library.aclose()
+    await nodes[0].execute_command("PING")
+    assert [one.is_connected for one in nodes[0]._connections].count(True) == 1
+    await client.close()
+    assert not any(one.is_connected for node in nodes for one in node._connections)
 
 
 @pytest.mark.parametrize("url", ["redis://h/1", "redis://h?db=2", "redis://h,redis://i:1/x"])
