@@ -48,7 +48,7 @@ FAULTS_SECONDS ?= 600
 faults: $(DEV_STAMP) ## the long fault tests, ten minutes; the last line is one JSON object
 	@tests/system_packages.sh
 	@UAOL_FAULTS_SECONDS=$(FAULTS_SECONDS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
-	  -q -p tests.faults.summary tests/faults tests/simulation \
+	  -q -p tests.faults.summary --hypothesis-profile=random tests/faults tests/simulation \
 	  tests/sandbox/abuse/test_leaks.py
 
 check: $(DEV_STAMP) ## ruff, mypy --strict, import-linter
