@@ -45,15 +45,16 @@ order by k.kind
 """
 )
 
-# Parked for ever are those that wait for a person, a child or a limit; the rest have a time.
+# Parked for ever are those that wait for a person, a child or a limit; the rest have a time. In the
+# order of one index: walked along another, all that is ready may come first.
 _LATER = """
 select f.future, p.waiting, p.limited from (
   select count(*) as future from (select 1 from app.job_queue
-    where place is null and run_at < 'infinity' limit :most) as timed) as f, (
+    where place is null and run_at < 'infinity' order by run_at limit :most) as timed) as f, (
   select count(*) filter (where parked_as = 'Waiting') as waiting,
     count(*) filter (where parked_as = 'Limited') as limited
-  from (select parked_as from app.job_queue where place is null and run_at = 'infinity'
-    limit :most) as parked) as p
+  from (select parked_as from app.job_queue
+    where place is null and run_at >= 'infinity' order by run_at limit :most) as parked) as p
 """
 
 
