@@ -48,8 +48,7 @@ class Flow:
                 self._touch(0.0)
                 await _settle(sending, receiving, _LINGER_S if is_tunnel else 0.0)
         except TimeoutError:
-            is_over = self._now() >= self._until
-            raise CutError("cut", "seconds" if is_over else "idle") from None
+            raise CutError("cut", self._late()) from None
         finally:
             for task in tasks:
                 task.cancel()
@@ -94,6 +93,11 @@ class Flow:
         if allowed < len(data):
             raise CutError("cut", f"bytes_{direction}")
         return True
+
+    def _late(self) -> str:
+        """Which end it was, by what the timer was set to: clocks may be some way short of it."""
+        when = None if self._timer is None else self._timer.when()
+        return "seconds" if when == self._until else "idle"
 
     def _touch(self, delay: float) -> None:
         """Put the end for silence off; the end for length stays."""
