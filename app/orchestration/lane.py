@@ -18,6 +18,7 @@ from app.kernel.principal import SERVICE, Principal, Scope
 from app.kernel.settings import Settings
 from app.kernel.uow import Transactions, UnitOfWork
 from app.kernel.wakeups import Ticket, Wakeups
+from app.kernel.whole import whole
 from app.orchestration import store
 from app.orchestration.dispatch import Dispatcher
 from app.orchestration.floor import Floor
@@ -25,7 +26,6 @@ from app.orchestration.lifecycle import DUE_TOPIC, JOBS_TOPIC, Lifecycle, jobs_t
 from app.orchestration.metering import usage_of
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.types import End, Lease
-from app.orchestration.whole import whole
 from app.proxy import ToolCall, ToolProxy, ToolResult
 
 KIND = "tool"

@@ -19,6 +19,7 @@ from app.kernel.principal import SERVICE
 from app.kernel.settings import Settings
 from app.kernel.uow import Transactions
 from app.kernel.wakeups import Wakeups
+from app.kernel.whole import whole
 from app.orchestration import store
 from app.orchestration.context import RunContext
 from app.orchestration.dispatch import Dispatcher, DispatchState, PostgresDispatcher
@@ -27,7 +28,6 @@ from app.orchestration.lifecycle import CANCELS_TOPIC, JOBS_TOPIC, Lifecycle, jo
 from app.orchestration.retries import buried, delay_of, is_final
 from app.orchestration.stager import Stager
 from app.orchestration.types import JobHandler, Lease, Outcome
-from app.orchestration.whole import whole
 from app.proxy import ToolProxy
 
 _CANCELS_S = 0.1

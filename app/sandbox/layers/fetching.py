@@ -3,6 +3,7 @@
 Addresses come from the operator's index alone, so private ones are allowed here.
 """
 
+import asyncio
 import hashlib
 import logging
 from pathlib import Path
@@ -11,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 import httpx2
 
+from app.kernel.whole import whole
 from app.sandbox.layers.lock import Wheel
 from app.sandbox.layers.refusals import failed, refused
 from app.sandbox.layers.sources import Sources
-from app.sandbox.layers.threads import in_thread
 
 _log = logging.getLogger(__name__)
 _CHUNK = 2**18
@@ -57,7 +58,7 @@ async def fetch(wheel: Wheel, folder: Path, most: int, sources: Sources) -> Path
     """
     place = folder / "package.whl"
     if wheel.is_local:
-        await in_thread(_copy, wheel, place, most)
+        await whole(asyncio.to_thread(_copy, wheel, place, most))
     else:
         await _download(wheel, place, most, sources)
     return place
@@ -83,7 +84,7 @@ async def _download(wheel: Wheel, place: Path, most: int, sources: Sources) -> N
             async with client, client.stream("GET", wheel.location, headers=_PLAIN) as answer:
                 answer.raise_for_status()
                 async for chunk in answer.aiter_bytes(_CHUNK):
-                    await in_thread(sink.write, chunk)
+                    await whole(asyncio.to_thread(sink.write, chunk))
             sink.check(wheel.sha256)
     except httpx2.HTTPError as error:
         _log.warning("a wheel was not fetched", extra={"package": label, "reason": repr(error)})

@@ -4,6 +4,7 @@ A sandbox without network takes a wheel apart, within limits, and hands back a t
 It is not believed: names, kinds, number and size are checked again as the files are written.
 """
 
+import asyncio
 import errno
 import io
 import json
@@ -14,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.kernel.errors import AppError
+from app.kernel.whole import whole
 from app.sandbox.layers import unpacking
 from app.sandbox.layers.lock import Wheel
 from app.sandbox.layers.refusals import failed, refused
 from app.sandbox.layers.sizes import LayerLimits
 from app.sandbox.layers.target import Run
-from app.sandbox.layers.threads import in_thread
 from app.sandbox.types import InputFile, Limits, TaskResult, TaskSpec
 
 LAYERS = "/opt/layers"
@@ -60,7 +61,7 @@ async def install(run: Run, wheel: Wheel, file: Path, draft: Draft, limits: Laye
     )
     label = f"{wheel.name} {wheel.version}"
     tar = _answer(await run(spec), label)
-    await in_thread(spread, tar, draft, most, files, label)
+    await whole(asyncio.to_thread(spread, tar, draft, most, files, label))
 
 
 def seal(place: Path) -> tuple[int, int]:

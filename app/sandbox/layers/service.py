@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.kernel.errors import AppError, Code
+from app.kernel.whole import whole
 from app.sandbox.layers.fetching import fetch
 from app.sandbox.layers.filelock import lock as locked
 from app.sandbox.layers.flights import Flights, Say
@@ -23,7 +24,6 @@ from app.sandbox.layers.shelf import Shelf
 from app.sandbox.layers.sizes import LayerLimits
 from app.sandbox.layers.sources import Sources
 from app.sandbox.layers.target import Run, Target, probe
-from app.sandbox.layers.threads import in_thread
 from app.sandbox.links import Mounted
 from app.sandbox.types import Capabilities
 
@@ -173,15 +173,15 @@ class Layers:
 
     async def _build(self, lock: Lock, say: Say) -> None:
         try:
-            draft = await in_thread(self._shelf.draft, lock.id)
+            draft = await whole(asyncio.to_thread(self._shelf.draft, lock.id))
             for number, wheel in enumerate(lock.wheels, 1):
                 say(f"Installing {wheel.name} {wheel.version} ({number} of {len(lock.wheels)})")
                 folder, most = self._shelf.scratch(lock.id), self._limits.wheel_bytes
                 file = await fetch(wheel, folder, most, self._sources)
                 await install(self._runner(), wheel, file, draft, self._limits)
-            await in_thread(self._shelf.put, draft)
+            await whole(asyncio.to_thread(self._shelf.put, draft))
         finally:
-            await in_thread(self._shelf.drop, lock.id)
+            await whole(asyncio.to_thread(self._shelf.drop, lock.id))
         _log.info("a layer was built", extra={"layer": lock.id})
         await self._tidy()
 
