@@ -51,7 +51,8 @@ class DockerLink:
     async def _look(self) -> Fate:
         """What only a container that is still there can tell.
 
-        However long a busy engine takes: to give up is to blame the task for what it has not done.
+        As patient as the engine's client: who gives up sooner on a busy engine blames the task for
+        what it has not done.
         """
         try:
             state = (await self._engine.inspect(self.container))["State"]
